@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Installs what is missing: Debian packages, rustup components, cargo-deny. Says what before it does; silent when there
+//! is nothing to do.
+
+use crate::Failure;
+use crate::run::{cargo, output, target_dir, timed};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Package and what it is for. The linker comes earlier, from `tools/cc`.
+const PACKAGES: &[(&str, &str)] = &[
+    ("gcc", "linker, and the C parts of ring"),
+    ("libc6-dev", "linker"),
+    ("libiscsi-dev", "the rig's independent iSCSI initiator"),
+    (
+        "libiscsi-bin",
+        "iscsi-test-cu and iscsi-inq, outside examiners",
+    ),
+    (
+        "qemu-utils",
+        "a second independent iSCSI client; LUNs as local files",
+    ),
+    ("qemu-block-extra", "qemu's iSCSI driver"),
+    ("ntfs-3g", "NTFS on the LUNs"),
+    ("fuse3", "LUNs as local files"),
+];
+
+const CARGO_DENY: &str = "0.20.2";
+
+/// Everything that `demo` and `test` need.
+pub(crate) fn ensure_all() -> Result<(), Failure> {
+    ensure_packages()?;
+    ensure_components()
+}
+
+/// Where cargo-deny is: on the path, or in the project's own tools, built there on first use.
+pub(crate) fn ensure_cargo_deny() -> Result<PathBuf, Failure> {
+    let tools = target_dir().join("tools");
+    let own = tools.join("bin/cargo-deny");
+    for candidate in [PathBuf::from("cargo-deny"), own.clone()] {
+        if output(Command::new(&candidate).arg("--version")).is_some() {
+            return Ok(candidate);
+        }
+    }
+    println!("xtask: building cargo-deny {CARGO_DENY} into target/tools (once, some minutes)");
+    let mut command = cargo([
+        "install",
+        "--locked",
+        "--quiet",
+        "cargo-deny",
+        "--version",
+        CARGO_DENY,
+        "--root",
+    ]);
+    command
+        .arg(&tools)
+        .env("CARGO_TARGET_DIR", tools.join("build"));
+    timed("build cargo-deny", || {
+        run_logged(&mut command, "cargo-deny")
+    })?;
+    // A hundred megabytes of intermediate files that nobody needs again.
+    std::fs::remove_dir_all(tools.join("build")).ok();
+    Ok(own)
+}
+
+fn ensure_packages() -> Result<(), Failure> {
+    let missing: Vec<_> = PACKAGES
+        .iter()
+        .filter(|(name, _)| !is_installed(name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing
+        .iter()
+        .map(|(name, why)| format!("  {name}: {why}"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let Some(root) =
+        root_prefix().filter(|_| output(Command::new("apt-get").arg("--version")).is_some())
+    else {
+        return Err(Failure::Unusable(format!(
+            "these Debian packages are missing, and neither root nor sudo (or no apt-get) is at hand:\n{list}\n\
+             Remedy: install them, then run this again"
+        )));
+    };
+    println!("xtask: installing with apt-get:\n{list}");
+    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    timed("apt-get install", || install(root, &names))
+}
+
+fn is_installed(package: &str) -> bool {
+    output(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
+        .is_some_and(|status| status == "installed")
+}
+
+/// `Some([])` as root, `Some(["sudo"])` where sudo is, else `None`.
+fn root_prefix() -> Option<&'static [&'static str]> {
+    if output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0") {
+        return Some(&[]);
+    }
+    output(Command::new("sudo").arg("--version")).map(|_| &["sudo"][..])
+}
+
+fn install(root: &[&str], packages: &[&str]) -> Result<(), Failure> {
+    let apt = |arguments: &[&str], options: &[String]| {
+        let mut words: Vec<&str> = root.to_vec();
+        words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        words.extend(options.iter().map(String::as_str));
+        words.extend(arguments);
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        command
+    };
+    let backports = backports_options()?;
+    run_logged(&mut apt(&["update"], &backports), "apt-update")?;
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    let release = release_name().map(|name| format!("{name}-backports"));
+    if let (false, Some(release)) = (backports.is_empty(), &release) {
+        arguments.extend(["-t", release]);
+    }
+    arguments.extend(packages);
+    run_logged(&mut apt(&arguments, &backports), "apt-install")
+}
+
+/// Where qemu-utils was installed from backports and that archive is no longer listed, qemu-block-extra of the plain release
+/// would remove it. Then the same mirror's backports are read through a list of our own; the system's lists stay as they are.
+fn backports_options() -> Result<Vec<String>, Failure> {
+    let version = output(Command::new("dpkg-query").args(["-W", "-f=${Version}", "qemu-utils"]));
+    if !version.is_some_and(|version| version.contains("~bpo")) || is_installed("qemu-block-extra")
+    {
+        return Ok(Vec::new());
+    }
+    let targets = output(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(CODENAME) $(COMPONENT)",
+        "Created-By: Packages",
+    ]))
+    .unwrap_or_default();
+    let Some(release) = release_name() else {
+        return Ok(Vec::new());
+    };
+    let wanted = format!(" {release} main");
+    let Some(mirror) = targets
+        .lines()
+        .find_map(|line| line.strip_suffix(wanted.as_str()))
+    else {
+        return Ok(Vec::new());
+    };
+    let folder = target_dir().join("apt");
+    let list = folder.join("backports.list");
+    let lists = folder.join("lists");
+    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    std::fs::create_dir_all(lists.join("partial"))
+        .and_then(|()| {
+            std::fs::write(
+                &list,
+                format!("deb [signed-by={keyring}] {mirror} {release}-backports main\n"),
+            )
+        })
+        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", list.display())))?;
+    Ok(vec![
+        format!("-oDir::Etc::sourcelist={}", list.display()),
+        format!("-oDir::State::lists={}", lists.display()),
+    ])
+}
+
+fn release_name() -> Option<String> {
+    let release = std::fs::read_to_string("/etc/os-release").ok()?;
+    release.lines().find_map(|line| {
+        Some(
+            line.strip_prefix("VERSION_CODENAME=")?
+                .trim_matches('"')
+                .to_owned(),
+        )
+    })
+}
+
+/// rustup's minimal profile comes without these two.
+fn ensure_components() -> Result<(), Failure> {
+    for (tool, component) in [("clippy", "clippy"), ("fmt", "rustfmt")] {
+        if output(&mut cargo([tool, "--version"])).is_some() {
+            continue;
+        }
+        println!("xtask: installing the component {component} with rustup");
+        run_logged(
+            Command::new("rustup").args(["component", "add", component]),
+            "rustup",
+        )
+        .map_err(|_| {
+            Failure::Unusable(format!(
+                "cargo {tool} is missing. Remedy: rustup component add {component}"
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// Runs with the output in a log file; on failure the log's end is shown.
+fn run_logged(command: &mut Command, name: &str) -> Result<(), Failure> {
+    let path = target_dir().join(format!("setup-{name}.log"));
+    let unusable = |error: std::io::Error| Failure::Failed(format!("{}: {error}", path.display()));
+    std::fs::create_dir_all(target_dir()).map_err(unusable)?;
+    let log = File::create(&path).map_err(unusable)?;
+    let errors = log.try_clone().map_err(unusable)?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .status()
+        .map_err(|error| Failure::Failed(format!("cannot start {command:?}: {error}")))?;
+    if status.success() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let tail: Vec<&str> = text.lines().rev().take(15).collect();
+    let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+    Err(Failure::Failed(format!(
+        "{command:?} failed ({status}); {}:\n{tail}",
+        path.display()
+    )))
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `test` and `demo`.
+
+use crate::run::{bin_dir, cargo, step, target_dir, timed};
+use crate::{Failure, check, setup};
+use std::process::{Command, Stdio};
+
+/// What `--sabotage` spoils; each has to be caught.
+const SABOTAGES: &[&str] = &["flip", "late", "identity", "leak"];
+
+/// Everything: the gate, all tests, all scenarios on the simulated and the real array, the demo and its sabotages.
+pub(crate) fn test() -> Result<(), Failure> {
+    setup::ensure_all()?;
+    check::all()?;
+    build()?;
+    step(
+        "tests",
+        &mut cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]),
+    )?;
+    let reports = target_dir().join("reports");
+    std::fs::create_dir_all(&reports)
+        .map_err(|error| Failure::Failed(format!("cannot make {}: {error}", reports.display())))?;
+    for array in ["sim", "real"] {
+        let file = reports.join(format!("scenarios-{array}.xml"));
+        let mut rig = rig(&["scenarios", "--array", array, "--report", "junit", "--out"]);
+        step(&format!("scenarios, array: {array}"), rig.arg(file))?;
+    }
+    step("demo", &mut rig(&["demo"]))?;
+    for sabotage in SABOTAGES {
+        caught(sabotage)?;
+    }
+    println!("== all passed");
+    Ok(())
+}
+
+/// Builds what the demo runs, and runs it.
+pub(crate) fn demo(arguments: &[String]) -> Result<(), Failure> {
+    setup::ensure_all()?;
+    build()?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let status = rig(&["demo"])
+        .args(arguments)
+        .status()
+        .map_err(|error| Failure::Failed(format!("cannot start the rig: {error}")))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(2) => Err(Failure::Unusable(
+            "the demo could not run; see above".to_owned(),
+        )),
+        _ => Err(Failure::Failed("the demo's verdict is: failed".to_owned())),
+    }
+}
+
+fn build() -> Result<(), Failure> {
+    step(
+        "build",
+        &mut cargo(["build", "--quiet", "--workspace", "--bins"]),
+    )
+}
+
+fn rig(arguments: &[&str]) -> Command {
+    let mut command = Command::new(bin_dir().join("vss_rig"));
+    command.args(arguments);
+    command
+}
+
+/// A spoilt run has to end with 1, "the verdict is failed", and not with another code, "it did not come so far".
+fn caught(sabotage: &str) -> Result<(), Failure> {
+    timed(&format!("demo, spoilt: {sabotage}"), || {
+        let output = rig(&["demo", &format!("--sabotage={sabotage}")])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| Failure::Failed(format!("cannot start the rig: {error}")))?;
+        match output.status.code() {
+            Some(1) => Ok(()),
+            code => Err(Failure::Failed(format!(
+                "sabotage {sabotage} gave exit code {code:?} in place of 1:\n{}\n{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ))),
+        }
+    })
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What rustfmt and clippy do not look at: lengths, licence lines, leftovers.
+
+use crate::Failure;
+use crate::run::{files, shown};
+
+const FILE_LINES_MAX: usize = 800;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Checks every Rust source of the repository.
+pub(crate) fn check() -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    for path in files(&[".rs"]) {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        wrong.extend(
+            problems(&text)
+                .into_iter()
+                .map(|(line, what)| format!("{}:{line}: {what}", shown(&path))),
+        );
+    }
+    for path in files(&[".rs", ".md", ".toml", ".sh"]) {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        for (index, line) in text.lines().enumerate() {
+            if line.ends_with([' ', '\t']) {
+                wrong.push(format!(
+                    "{}:{}: blanks at the end of the line",
+                    shown(&path),
+                    index + 1
+                ));
+            }
+        }
+    }
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Failed(format!("tidy:\n  {}", wrong.join("\n  ")))),
+    }
+}
+
+fn problems(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    if !text.starts_with("// SPDX-License-Identifier: MIT OR Apache-2.0\n") {
+        found.push((1, "the first line names the licence".to_owned()));
+    }
+    let count = text.lines().count();
+    if count > FILE_LINES_MAX {
+        found.push((
+            count,
+            format!(
+                "{count} lines; a file has at most {FILE_LINES_MAX}: find the second room in it"
+            ),
+        ));
+    }
+    // Put together here, so that this file does not find itself.
+    let leftovers = [
+        ["FIX", "ME"].concat(),
+        ["TO", "DO"].concat(),
+        ["XX", "X"].concat(),
+    ];
+    for (index, line) in text.lines().enumerate() {
+        if let Some(word) = leftovers.iter().find(|word| line.contains(word.as_str())) {
+            found.push((index + 1, format!("{word}: do it or open an issue")));
+        }
+    }
+    found.extend(long_functions(text));
+    found
+}
+
+/// Relies on rustfmt: a function ends with a brace in the column in which it begins.
+fn long_functions(text: &str) -> Vec<(usize, String)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        if !begins_function(line.trim_start()) {
+            continue;
+        }
+        let closing = format!("{}}}", &line[..indent]);
+        let one_line = line.ends_with('}') || line.ends_with(';');
+        let end = lines[start..]
+            .iter()
+            .position(|line| *line == closing)
+            .map_or(start, |length| start + length);
+        let declared_only = lines[start..=end]
+            .iter()
+            .any(|line| line.ends_with(");") && !line.starts_with(&closing))
+            && !lines[start..=end].iter().any(|line| line.ends_with('{'));
+        let length = end - start + 1;
+        if !one_line && !declared_only && length > FUNCTION_LINES_MAX {
+            found.push((
+                start + 1,
+                format!("function of {length} lines; at most {FUNCTION_LINES_MAX}"),
+            ));
+        }
+    }
+    found
+}
+
+fn begins_function(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    loop {
+        match words.next() {
+            Some("fn") => return true,
+            Some("pub" | "const" | "async" | "unsafe" | "extern" | "\"C\"" | "\"system\"") => {}
+            Some(word) if word.starts_with("pub(") => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FUNCTION_LINES_MAX, long_functions};
+
+    fn function(body_lines: usize) -> String {
+        format!(
+            "    pub(crate) async fn f(\n        a: u8,\n    ) {{\n{}    }}\n",
+            "        g();\n".repeat(body_lines)
+        )
+    }
+
+    #[test]
+    fn function_over_the_limit_is_found() {
+        assert_eq!(long_functions(&function(FUNCTION_LINES_MAX)).len(), 1);
+    }
+
+    #[test]
+    fn function_at_the_limit_passes() {
+        assert!(long_functions(&function(FUNCTION_LINES_MAX - 4)).is_empty());
+    }
+
+    #[test]
+    fn trait_method_without_body_is_not_measured() {
+        assert!(long_functions("    fn f(&self);\n\n    fn g(&self) {\n    }\n").is_empty());
+    }
+}
