@@ -22,6 +22,8 @@ const PACKAGES: &[(&str, &str)] = &[
         "a second independent iSCSI client; LUNs as local files",
     ),
     ("qemu-block-extra", "qemu's iSCSI driver"),
+    // Debian 12's own qemu has qemu-storage-daemon here; newer ones have it in qemu-utils.
+    ("qemu-system-common", "qemu-storage-daemon"),
     ("ntfs-3g", "NTFS on the LUNs"),
     ("fuse3", "LUNs as local files"),
 ];
@@ -91,6 +93,11 @@ fn ensure_packages() -> Result<(), Failure> {
 }
 
 fn is_installed(package: &str) -> bool {
+    if package == "qemu-system-common"
+        && output(Command::new("qemu-storage-daemon").arg("--version")).is_some()
+    {
+        return true;
+    }
     output(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
         .is_some_and(|status| status == "installed")
 }
