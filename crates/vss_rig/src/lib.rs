@@ -1,2 +1,4 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Plays the VSS service, and judges a provider against the specification.
+//! Plays the VSS service.
+
+pub mod initiator;
