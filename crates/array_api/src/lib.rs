@@ -9,18 +9,31 @@
 //! idempotent: repeating one whose answer was lost leads to the same state and a success that says so.
 //!
 //! **I/O model.** Calls block, at most for the `within` that the caller gives, and may come from several threads at
-//! once: an abort has to pass a blocked commit. [``HttpsArray`] speaks JSON over HTTPS (`docs/api.md`,
+//! once: an abort has to pass a blocked commit. [`HttpsArray`] speaks JSON over HTTPS (`docs/api.md`,
 //! `docs/openapi.json`) on connections that it keeps warm.
 //!
 //! **Error model.** [`ArrayError`]: a kind for machines, a message and a remedy for people. [`ArrayErrorKind`] has one
 //! HTTP status each; the mapping is in this crate, for both sides.
 
+mod enrolment;
 mod error;
+pub mod http1;
+mod https;
 mod identity;
+mod tls;
 mod types;
+pub mod wire;
 
+#[cfg(feature = "simulation")]
+pub mod conformance;
+#[cfg(feature = "simulation")]
+pub mod simulated;
+
+pub use enrolment::{Enrolment, EnrolmentError, KeyPin, Token};
 pub use error::{ArrayError, ArrayErrorKind, ErrorBody};
+pub use https::HttpsArray;
 pub use identity::{Designator, IdentityError, LunId, LunIdentity, Oui, SCSI_PRODUCT, SCSI_VENDOR};
+pub use tls::key_pin_of_certificate;
 pub use types::{
     AbortOutcome, Armed, ArrayInfo, CONTRACT_VERSION, Capabilities, CheckAnswer, CheckRequest,
     CommitReport, CopyInfo, CopyNeeds, CopyReport, DeleteOutcome, LunInfo, LunRole, LunState,

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use crate::http1::{ExchangeError, Request, Response, exchange};
+use crate::tls::{DeadlineSocket, PinnedKey, TlsStream};
+use crate::wire::{self, ContractRange, SetStep};
+use crate::{
+    AbortOutcome, Armed, Array, ArrayError, ArrayErrorKind, ArrayInfo, CheckAnswer, CheckRequest,
+    CommitReport, CopyReport, DeleteOutcome, Enrolment, ErrorBody, LunId, LunInfo, Orphan,
+    PrepareOutcome, PrepareRequest, Readiness, ResyncPair, ResyncStatus, SetId,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::time::{Duration, Instant};
+
+/// Connections kept open from `ready` on: one for `commit`, one for the abort that has to pass it.
+const WARM_CONNECTIONS: usize = 2;
+/// Idle connections kept at most.
+const IDLE_CONNECTIONS_MAX: usize = 8;
+/// Older idle connections are not trusted: the daemon closes idle ones after twice this time.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(300);
+/// What `ready` leaves of the caller's time for the way there and back.
+const READY_MARGIN: Duration = Duration::from_millis(250);
+
+/// An array reached over HTTPS: [`Array`] with the array's key pinned and the host's token.
+///
+/// Any number of threads may call at once; each call has a connection of its own meanwhile. Connections stay open for
+/// later calls, and after `ready` and `arm` at least two are open, so that `commit` and `abort` connect nothing. A
+/// connection that the array closed meanwhile costs one silent retry on a new one, which is safe because every call of
+/// the contract is idempotent. Nothing runs in the background.
+pub struct HttpsArray {
+    address: String,
+    authorization: String,
+    tls: Arc<rustls::ClientConfig>,
+    resolved: Mutex<Option<Vec<SocketAddr>>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    stream: TlsStream,
+    since: Instant,
+}
+
+enum Failure {
+    /// The connection had gone stale in the pool; a new one may work.
+    Stale(ArrayError),
+    Final(ArrayError),
+}
+
+impl HttpsArray {
+    /// A client for the enrolled array. Connects nothing yet.
+    pub fn new(enrolment: &Enrolment) -> Self {
+        Self {
+            address: enrolment.address().to_owned(),
+            authorization: format!("Bearer {}", enrolment.token().expose()),
+            tls: PinnedKey::client_config(enrolment.key_pin()),
+            resolved: Mutex::default(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// `HOST:PORT` of the array, for messages.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn call<T: DeserializeOwned>(
+        &self,
+        within: Duration,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ArrayError> {
+        let deadline = deadline_after(within);
+        let json = body.map(serde_json::to_vec).transpose().map_err(|error| {
+            ArrayError::new(
+                ArrayErrorKind::InvalidRequest,
+                format!("the request has no JSON form: {error}"),
+                "report this as a defect",
+            )
+        })?;
+        let response = self.request(deadline, path, json.as_deref())?;
+        self.decode(&response)
+    }
+
+    fn request(
+        &self,
+        deadline: Instant,
+        path: &str,
+        json: Option<&[u8]>,
+    ) -> Result<Response, ArrayError> {
+        if let Some(stream) = self.take_idle() {
+            match self.request_on(stream, deadline, path, json, true) {
+                Ok(response) => return Ok(response),
+                Err(Failure::Final(error)) => return Err(error),
+                // Its neighbours went stale with it: the array was restarted.
+                Err(Failure::Stale(_)) => self.lock_idle().clear(),
+            }
+        }
+        let stream = self.connect(deadline)?;
+        match self.request_on(stream, deadline, path, json, false) {
+            Ok(response) => Ok(response),
+            Err(Failure::Final(error) | Failure::Stale(error)) => Err(error),
+        }
+    }
+
+    fn request_on(
+        &self,
+        mut stream: TlsStream,
+        deadline: Instant,
+        path: &str,
+        json: Option<&[u8]>,
+        pooled: bool,
+    ) -> Result<Response, Failure> {
+        stream.sock.set_deadline(deadline);
+        let versions = ContractRange::OURS.to_string();
+        let request = Request {
+            method: if json.is_some() { "POST" } else { "GET" },
+            path,
+            host: &self.address,
+            headers: &[
+                ("Authorization", &self.authorization),
+                (wire::CONTRACT_HEADER, &versions),
+            ],
+            json,
+        };
+        match exchange(&mut stream, &request, wire::RESPONSE_BYTES_MAX) {
+            Ok(response) => {
+                if response.keep_alive {
+                    self.keep(stream);
+                }
+                Ok(response)
+            }
+            Err(ExchangeError::Malformed(what)) => Err(Failure::Final(self.protocol(&what))),
+            Err(ExchangeError::Io {
+                source,
+                answer_begun,
+            }) => {
+                let error = self.io_error("the connection broke", &source);
+                let stale = pooled && !answer_begun && error.kind == ArrayErrorKind::Unreachable;
+                Err(match stale {
+                    true => Failure::Stale(error),
+                    false => Failure::Final(error),
+                })
+            }
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(&self, response: &Response) -> Result<T, ArrayError> {
+        let theirs = response
+            .header(wire::CONTRACT_HEADER)
+            .ok_or_else(|| self.protocol("it states no contract version"))?
+            .parse::<ContractRange>()
+            .map_err(|error| self.protocol(&error.to_string()))?;
+        if !theirs.meets(ContractRange::OURS) {
+            return Err(ArrayError::new(
+                ArrayErrorKind::Protocol,
+                format!(
+                    "the array at {} speaks contract versions {theirs}, this side {}",
+                    self.address,
+                    ContractRange::OURS
+                ),
+                "update the older side",
+            ));
+        }
+        if response.status == 200 {
+            return serde_json::from_slice(&response.body)
+                .map_err(|error| self.protocol(&format!("its body does not fit: {error}")));
+        }
+        let body: ErrorBody = serde_json::from_slice(&response.body)
+            .map_err(|_| self.protocol(&format!("status {} without a reason", response.status)))?;
+        Err(body.into())
+    }
+
+    fn connect(&self, deadline: Instant) -> Result<TlsStream, ArrayError> {
+        let mut last = None;
+        for address in self.resolve(deadline)? {
+            let left = time_left(deadline).ok_or_else(|| self.timed_out())?;
+            match TcpStream::connect_timeout(&address, left) {
+                Ok(socket) => return self.handshake(socket, deadline),
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
+        // The name may lead elsewhere by now.
+        *self.lock_resolved() = None;
+        Err(self.io_error("no connection", &error))
+    }
+
+    fn handshake(&self, socket: TcpStream, deadline: Instant) -> Result<TlsStream, ArrayError> {
+        let failed = |error: io::Error| self.io_error("no TLS connection", &error);
+        let mut socket = DeadlineSocket::new(socket).map_err(failed)?;
+        socket.set_deadline(deadline);
+        let mut connection = PinnedKey::connection(&self.tls)
+            .map_err(|error| self.protocol(&format!("no TLS connection: {error}")))?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket).map_err(failed)?;
+        }
+        Ok(TlsStream::new(connection, socket))
+    }
+
+    /// Looks a name up once, in a thread of its own because the system's resolver knows no time limit; addresses need
+    /// none of that.
+    fn resolve(&self, deadline: Instant) -> Result<Vec<SocketAddr>, ArrayError> {
+        if let Some(known) = self.lock_resolved().clone() {
+            return Ok(known);
+        }
+        if let Ok(address) = self.address.parse::<SocketAddr>() {
+            return Ok(vec![address]);
+        }
+        let left = time_left(deadline).ok_or_else(|| self.timed_out())?;
+        let (sender, receiver) = mpsc::channel();
+        let name = self.address.clone();
+        std::thread::Builder::new()
+            .name("array-resolve".to_owned())
+            .spawn(move || {
+                let found = name.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+                // Nobody waits any more when the time was over.
+                let _ = sender.send(found);
+            })
+            .map_err(|error| self.io_error("no name lookup", &error))?;
+        let found = receiver
+            .recv_timeout(left)
+            .map_err(|_| self.timed_out())?
+            .map_err(|error| self.io_error("the name was not found", &error))?;
+        *self.lock_resolved() = Some(found.clone());
+        Ok(found)
+    }
+
+    /// Opens connections until [`WARM_CONNECTIONS`] are idle. A failure is not reported: the call itself succeeded,
+    /// and the next one connects and says why not.
+    fn warm(&self, deadline: Instant) {
+        while self.lock_idle().len() < WARM_CONNECTIONS {
+            match self.connect(deadline) {
+                Ok(stream) => self.keep(stream),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take_idle(&self) -> Option<TlsStream> {
+        let mut idle = self.lock_idle();
+        idle.retain(|idle| idle.since.elapsed() < IDLE_AGE_MAX);
+        idle.pop().map(|idle| idle.stream)
+    }
+
+    fn keep(&self, stream: TlsStream) {
+        let mut idle = self.lock_idle();
+        if idle.len() < IDLE_CONNECTIONS_MAX {
+            idle.push(Idle {
+                stream,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().expect("no panic happens under this lock")
+    }
+
+    fn lock_resolved(&self) -> MutexGuard<'_, Option<Vec<SocketAddr>>> {
+        self.resolved
+            .lock()
+            .expect("no panic happens under this lock")
+    }
+
+    fn protocol(&self, what: &str) -> ArrayError {
+        ArrayError::new(
+            ArrayErrorKind::Protocol,
+            format!(
+                "the peer at {} is not the enrolled array: {what}",
+                self.address
+            ),
+            "check the address, or enrol this host again",
+        )
+    }
+
+    fn timed_out(&self) -> ArrayError {
+        ArrayError::new(
+            ArrayErrorKind::TimedOut,
+            format!("the array at {} did not answer in time", self.address),
+            "check the array's load and the network",
+        )
+    }
+
+    /// Time over, a broken promise of TLS (wrong key included), or no way there.
+    fn io_error(&self, what: &str, error: &io::Error) -> ArrayError {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+        ) {
+            return self.timed_out();
+        }
+        let tls = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(tls) => self.protocol(&tls.to_string()),
+            None => ArrayError::new(
+                ArrayErrorKind::Unreachable,
+                format!("{what} with the array at {}: {error}", self.address),
+                "check that shadowlund runs and that the address is right",
+            ),
+        }
+    }
+}
+
+impl Array for HttpsArray {
+    fn info(&self, within: Duration) -> Result<ArrayInfo, ArrayError> {
+        self.call(within, wire::INFO, None::<&wire::Nothing>)
+    }
+
+    fn query(&self, within: Duration, luns: &[LunId]) -> Result<Vec<Option<LunInfo>>, ArrayError> {
+        let answer: wire::LunInfoList = self.call(within, wire::QUERY, Some(&lun_list(luns)))?;
+        if answer.luns.len() != luns.len() {
+            return Err(self.protocol("its list has another length than the question"));
+        }
+        Ok(answer.luns)
+    }
+
+    fn check(&self, within: Duration, request: &CheckRequest) -> Result<CheckAnswer, ArrayError> {
+        self.call(within, wire::CHECK, Some(request))
+    }
+
+    fn prepare(
+        &self,
+        within: Duration,
+        set: SetId,
+        request: &PrepareRequest,
+    ) -> Result<PrepareOutcome, ArrayError> {
+        self.call(within, &SetStep::Prepare.path(set), Some(request))
+            .map(|answer: wire::PrepareAnswer| answer.outcome)
+    }
+
+    fn ready(&self, within: Duration, set: SetId) -> Result<Readiness, ArrayError> {
+        let deadline = deadline_after(within);
+        let wait = within.saturating_sub(READY_MARGIN).as_millis();
+        let body = wire::ReadyRequest {
+            wait_ms: u32::try_from(wait).unwrap_or(u32::MAX),
+        };
+        let answer: wire::ReadyAnswer =
+            self.call(within, &SetStep::Ready.path(set), Some(&body))?;
+        if answer.readiness == Readiness::Ready {
+            self.warm(deadline);
+        }
+        Ok(answer.readiness)
+    }
+
+    fn arm(&self, within: Duration, set: SetId) -> Result<Armed, ArrayError> {
+        let deadline = deadline_after(within);
+        let armed = self.call(within, &SetStep::Arm.path(set), Some(&wire::Nothing {}))?;
+        self.warm(deadline);
+        Ok(armed)
+    }
+
+    fn commit(&self, within: Duration, set: SetId) -> Result<CommitReport, ArrayError> {
+        self.call(within, &SetStep::Commit.path(set), Some(&wire::Nothing {}))
+    }
+
+    fn report(
+        &self,
+        within: Duration,
+        set: SetId,
+        sources: &[LunId],
+    ) -> Result<Vec<CopyReport>, ArrayError> {
+        let body = wire::ReportRequest {
+            sources: sources.to_vec(),
+        };
+        let answer: wire::ReportAnswer =
+            self.call(within, &SetStep::Report.path(set), Some(&body))?;
+        let told = answer.copies.iter().map(|copy| copy.source);
+        if !told.eq(sources.iter().copied()) {
+            return Err(self.protocol("its report is about other LUNs"));
+        }
+        Ok(answer.copies)
+    }
+
+    fn abort(
+        &self,
+        within: Duration,
+        set: SetId,
+        reported_too: bool,
+    ) -> Result<AbortOutcome, ArrayError> {
+        let body = wire::AbortRequest { reported_too };
+        self.call(within, &SetStep::Abort.path(set), Some(&body))
+    }
+
+    fn map(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError> {
+        self.call(within, wire::MAP, Some(&lun_list(copies)))
+            .map(|wire::Done {}| ())
+    }
+
+    fn unmap(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError> {
+        self.call(within, wire::UNMAP, Some(&lun_list(copies)))
+            .map(|wire::Done {}| ())
+    }
+
+    fn delete(&self, within: Duration, copy: LunId) -> Result<DeleteOutcome, ArrayError> {
+        self.call(within, wire::DELETE, Some(&wire::DeleteRequest { copy }))
+            .map(|answer: wire::DeleteAnswer| answer.outcome)
+    }
+
+    fn break_copies(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError> {
+        self.call(within, wire::BREAK, Some(&lun_list(copies)))
+            .map(|wire::Done {}| ())
+    }
+
+    fn resync(&self, within: Duration, pairs: &[ResyncPair]) -> Result<ResyncStatus, ArrayError> {
+        let body = wire::ResyncRequest {
+            pairs: pairs.to_vec(),
+        };
+        self.call(within, wire::RESYNC, Some(&body))
+            .map(|answer: wire::ResyncAnswer| answer.status)
+    }
+
+    fn orphans(&self, within: Duration) -> Result<Vec<Orphan>, ArrayError> {
+        self.call(within, wire::ORPHANS, None::<&wire::Nothing>)
+            .map(|answer: wire::OrphanList| answer.orphans)
+    }
+}
+
+fn lun_list(luns: &[LunId]) -> wire::LunList {
+    wire::LunList {
+        luns: luns.to_vec(),
+    }
+}
+
+/// A caller that has "for ever" gets a day: `Instant` has an end.
+fn deadline_after(within: Duration) -> Instant {
+    Instant::now() + within.min(Duration::from_secs(86_400))
+}
+
+fn time_left(deadline: Instant) -> Option<Duration> {
+    deadline
+        .checked_duration_since(Instant::now())
+        .filter(|left| !left.is_zero())
+}
