@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The public face: one handle on an open store.
-use crate::StoreError;
+use crate::device::LunDevice;
+use crate::format::{CHUNK_BYTES, LEAF_BYTES};
+use crate::inner::Inner;
+use crate::sync::{MutexExt, RwLockExt};
+use crate::{StoreError, committer, open};
 use block::BlockDevice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 
 /// How a new store is laid out. Fixed for its life.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +82,12 @@ pub struct Counters {
 
 /// An open store. All methods may be called from many threads; those that change the store return when the change is
 /// durable.
-pub struct Store {}
+///
+/// Dropping it closes it; [`Store::close`] also says whether that went well.
+pub struct Store {
+    inner: Arc<Inner>,
+    committer: Option<JoinHandle<()>>,
+}
 
 impl Store {
     /// Makes a new store in `dir` (created if missing) and opens it.
@@ -84,7 +95,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::AlreadyExists`], [`StoreError::BadCapacity`], [`StoreError::InUse`], [`StoreError::Io`].
     pub fn create(dir: &Path, options: &CreateOptions) -> Result<Self, StoreError> {
-        Err(StoreError::Closed)
+        Self::start(open::create(dir, options)?)
     }
     /// Opens the store in `dir`: reads all rows once, in slices, to count who refers to each chunk.
     ///
@@ -92,22 +103,25 @@ impl Store {
     /// [`StoreError::NotAStore`], [`StoreError::Version`], [`StoreError::InUse`], [`StoreError::Truncated`],
     /// [`StoreError::Damaged`], [`StoreError::Io`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Err(StoreError::Closed)
+        Self::start(open::open(dir)?)
     }
     /// Flushes every LUN and closes the files. Devices that are still held answer [`block::ErrorKind::Gone`].
-    pub fn close(self) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.shut()
     }
     /// Creates a LUN that reads as zeros. Takes no space, whatever its size.
     ///
     /// # Errors
     /// [`StoreError::LunExists`], [`StoreError::BadSize`], [`StoreError::OwnerTooLarge`].
     pub fn create_lun(&self, id: u128, size_bytes: u64, owner: &[u8]) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+        let owner = owner.to_vec();
+        self.inner
+            .queue
+            .run(move |inner| inner.create_lun(id, size_bytes, owner))
     }
     /// Deletes a LUN: gone when this returns, its space comes back in the background.
     pub fn delete_lun(&self, id: u128) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+        self.inner.queue.run(move |inner| inner.delete_lun(id))
     }
     /// Copies all sources at one instant, in one durable transaction. The cost depends neither on the LUNs' sizes nor
     /// on what they hold; [`Store::write_back`] just before keeps it short.
@@ -119,52 +133,135 @@ impl Store {
     /// [`StoreError::UnknownLun`], [`StoreError::SizeMismatch`], [`StoreError::NotEmpty`], [`StoreError::LunExists`]
     /// (a target named twice, or also a source), [`StoreError::Poisoned`]: no target was changed.
     pub fn capture(&self, captures: &[Capture]) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+        let captures = captures.to_vec();
+        self.inner.queue.run(move |inner| inner.capture(captures))
     }
     /// Replaces the owner records of several LUNs in one transaction.
     pub fn set_owner(&self, owners: &[(u128, Vec<u8>)]) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+        let owners = owners.to_vec();
+        self.inner.queue.run(move |inner| inner.set_owner(owners))
     }
     /// Makes what was written to these LUNs so far durable, so that a capture right after finds little left to do.
     pub fn write_back(&self, luns: &[u128]) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+        let luns: Result<Vec<_>, _> = luns.iter().map(|id| self.inner.lun(*id)).collect();
+        self.inner.flush(luns?)
     }
     /// Overwrites each target with its copy, all in one transaction, at once; `owners` are stored with it. Copies
     /// stay as they are.
     pub fn resync(&self, pairs: &[Resync], owners: &[(u128, Vec<u8>)]) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+        let (pairs, owners) = (pairs.to_vec(), owners.to_vec());
+        self.inner
+            .queue
+            .run(move |inner| inner.resync(pairs, owners))
     }
     /// All LUNs, by id.
     pub fn luns(&self) -> Vec<LunRecord> {
-        Vec::new()
+        let catalog = self.inner.catalog.shared();
+        let ids: Vec<u128> = catalog.luns.keys().copied().collect();
+        drop(catalog);
+        // A LUN deleted in between is left out.
+        ids.into_iter().filter_map(|id| self.lun(id).ok()).collect()
     }
     /// One LUN's record.
     pub fn lun(&self, id: u128) -> Result<LunRecord, StoreError> {
-        Err(StoreError::Closed)
+        let catalog = self.inner.catalog.shared();
+        let row = catalog.luns.get(&id).ok_or(StoreError::UnknownLun(id))?;
+        let leaves = catalog
+            .lineages
+            .get(&row.lineage)
+            .map_or(0, |line| line.leaf_count());
+        Ok(LunRecord {
+            id,
+            size_bytes: row.size_bytes,
+            owner: row.owner.clone(),
+            own_bytes_max: (leaves * LEAF_BYTES).min(row.size_bytes),
+        })
     }
-    /// The LUN as a device; a live object that answers [`block::ErrorKind::Gone`] after the LUN was deleted. The
-    /// same object at each call.
+    /// The LUN as a device; a live object that answers [`block::ErrorKind::Gone`] after the LUN was deleted or the store
+    /// closed. All devices of one LUN are the same LUN.
     pub fn device(&self, id: u128) -> Result<Arc<dyn BlockDevice>, StoreError> {
-        Err(StoreError::Closed)
+        Ok(Arc::new(LunDevice {
+            lun: self.inner.lun(id)?,
+            inner: Arc::clone(&self.inner),
+        }))
     }
     /// The store's space.
     pub fn usage(&self) -> Usage {
+        let luns = self.inner.catalog.shared().luns.len();
+        let allocator = self.inner.allocator.locked();
         Usage {
-            capacity_bytes: 0,
-            free_bytes: 0,
-            luns: 0,
+            // The first chunk holds the header.
+            capacity_bytes: u64::from(allocator.chunk_count() - 1) * CHUNK_BYTES,
+            free_bytes: u64::from(allocator.free_count()) * CHUNK_BYTES,
+            luns,
         }
     }
     /// What the store has done since it was opened.
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        let data = &self.inner.data;
+        let commits = self
+            .inner
+            .meta()
+            .map(|meta| meta.commits.load(Ordering::Relaxed));
+        Counters {
+            data_reads: data.reads.load(Ordering::Relaxed),
+            data_writes: data.writes.load(Ordering::Relaxed),
+            data_syncs: data.syncs.load(Ordering::Relaxed),
+            meta_commits: commits.unwrap_or(0),
+        }
     }
     /// Waits until the space of everything deleted or overwritten so far has come back.
     pub fn wait_reclaimed(&self) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+        self.inner.queue.wait_reclaimed()?;
+        self.inner.check_writable()
     }
     /// Why the store refuses writes, if it does.
     pub fn poisoned(&self) -> Option<String> {
-        None
+        self.inner
+            .check_writable()
+            .err()
+            .map(|error| error.to_string())
+    }
+
+    fn start(inner: Arc<Inner>) -> Result<Self, StoreError> {
+        let worker = Arc::clone(&inner);
+        let committer = std::thread::Builder::new()
+            .name("store-committer".into())
+            .spawn(move || committer::run(&worker))
+            .map_err(|error| StoreError::io("starting the committer thread", error))?;
+        Ok(Self {
+            inner,
+            committer: Some(committer),
+        })
+    }
+
+    fn shut(&mut self) -> Result<(), StoreError> {
+        let Some(committer) = self.committer.take() else {
+            return Ok(());
+        };
+        let luns: Vec<_> = self.inner.luns.shared().values().cloned().collect();
+        let mut flushed = self.inner.flush(luns.clone());
+        for lun in &luns {
+            lun.end();
+        }
+        if flushed.is_ok() {
+            // What was written between the flush and the end.
+            flushed = self.inner.flush(luns);
+        }
+        self.inner.queue.stop();
+        let joined = committer.join();
+        assert!(joined.is_ok(), "the committer catches its panics");
+        *self.inner.meta.exclusive() = None;
+        self.inner.data.unlock();
+        *self.inner.directory.locked() = None;
+        flushed
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut() {
+            tracing::error!(%error, "closing the store");
+        }
     }
 }
