@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the provider tells people: one event per failure, with cause and remedy (ERR-3, LOG-4).
+//!
+//! Between PreCommitSnapshots and thaw nothing is written (ERR-6, TIME-20): the [`Journal`] queues, bounded, and counts what
+//! did not fit.
+
+mod journal;
+
+pub use journal::{Journal, QUEUE_MAX};
+
+use crate::{Hresult, Method};
+use array_api::{ArrayErrorKind, LunId, SetId, SnapshotId};
+use std::fmt::{self, Write as _};
+
+/// Severity in the Windows event log (LOG-5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing.
+    Information,
+    /// Something is left over or was kept.
+    Warning,
+    /// A call failed.
+    Error,
+}
+
+macro_rules! catalogue {
+    ($($(#[$doc:meta])* $name:ident = $id:literal, $severity:ident, $title:literal, $remedy:literal;)*) => {
+        /// The event catalogue. Ids are stable: scripts and the message file know them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum EventKind {
+            $($(#[$doc])* $name = $id,)*
+        }
+
+        impl EventKind {
+            /// Every kind, in order of ids.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Id in the message file.
+            pub fn id(self) -> u32 {
+                self as u32
+            }
+
+            /// Severity.
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity,)* }
+            }
+
+            /// What happened, one sentence.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+
+            /// What to do, one sentence.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)* }
+            }
+        }
+    };
+}
+
+catalogue! {
+    /// After thaw, with the commit's milliseconds.
+    SetCaptured = 100, Information, "A shadow copy set was captured.", "Nothing is to be done.";
+    /// AbortSnapshots.
+    SetAborted = 101, Information, "VSS gave a shadow copy set up.", "See the VSS and application events of the same time for the reason.";
+    /// SEQ-7.
+    SetForgotten = 102, Information, "A shadow copy set that nobody continued was released.", "Look for a backup program that ended before it created its shadow copies.";
+    /// AreLunsSupported said FALSE for a reason that a person can change (ALS-10, LOG-5). Rate-limited.
+    VolumeRefused = 103, Information, "A volume on this array cannot be shadow-copied at the moment; Windows may use another provider.", "Remove the cause and repeat the backup.";
+    /// SEQ-40: something could not be discarded.
+    LeftoverPending = 200, Warning, "A given-up shadow copy set could not be discarded on the array yet.", "Nothing, if the array is back soon: the next set discards it; else look at 'shadowlun orphans' on the array.";
+    /// OLE-7.
+    KeptMappedElsewhere = 201, Warning, "A deleted shadow copy was kept on the array, because another host uses it.", "Delete it on that host, or with 'shadowlun lun delete' when it is no longer needed.";
+    /// SEQ-33.
+    CopiesKept = 202, Warning, "A given-up shadow copy set was not discarded whole: copies are broken or mapped to another host.", "Delete them there, or with 'shadowlun lun delete' when they are no longer needed.";
+    /// LOG-6.
+    EventsLost = 203, Warning, "Events were lost, because too many came while the volumes were frozen.", "See the events before this one.";
+    /// The array does not answer the door.
+    ArrayUnreachable = 300, Error, "The array cannot be reached.", "Check that shadowlund runs, the network between host and array, and the enrolled address.";
+    /// The array does not answer.
+    ArrayTimedOut = 301, Error, "The array did not answer in time.", "Check the array's load and its log.";
+    /// Token or rights.
+    ArrayDenied = 302, Error, "The array denies this host the operation.", "Check this host's enrolment, its host group and its rights with 'shadowlun host list'.";
+    /// The array's fault, or a peer that does not keep the contract.
+    ArrayFailed = 303, Error, "The array failed.", "See the array's log; update array and provider if their versions differ.";
+    /// Space.
+    NoSpace = 304, Error, "The array has not enough free space.", "Free space on the array or enlarge its store.";
+    /// A documented limit.
+    LimitReached = 305, Error, "A limit of the array is reached.", "Delete shadow copies that are no longer needed.";
+    /// SEQ-9.
+    WrongOrder = 306, Error, "A call came in a state in which it is impossible.", "Repeat the backup; if it happens again, another program disturbs the creation of shadow copies.";
+    /// SEQ-10.
+    SetUnknown = 307, Error, "A call named a shadow copy set that is not in progress.", "Repeat the backup.";
+    /// BPS-4, LOC-11, OLE-6.
+    NotOurLun = 308, Error, "A LUN is not on this array.", "Choose the provider that belongs to the LUN, or let Windows choose.";
+    /// LOC-11, OLE-6.
+    NotACopy = 309, Error, "A LUN is not a shadow copy: it is an original, or it was broken out of its set.", "Manage it as an ordinary LUN.";
+    /// BPS-4, BPS-7.
+    ContextRefused = 310, Error, "The kind of shadow copy that was asked for is not supported.", "Ask for another kind; see the cause.";
+    /// COM-9.
+    DeadlinePassed = 311, Error, "The capture came too late after it was prepared.", "Repeat the backup; if it happens again, reduce the load on the host.";
+    /// The array's write fence.
+    FenceTimeout = 312, Error, "Writes on the array did not come to rest in time.", "Repeat the backup; if it happens again, see the array's load.";
+    /// EPS-6, ABT-9.
+    Interrupted = 313, Error, "A call was cut short, because VSS gave the set up.", "See the VSS events of the same time for the reason.";
+    /// LOC-9.
+    LunGone = 314, Error, "The array does not have this LUN (any more).", "Check with 'shadowlun lun list' whether it was deleted, or is on another array.";
+    /// BPS-10.
+    SetReused = 315, Error, "A shadow copy set was begun again after it had ended.", "Repeat the backup.";
+    /// COM-9, TIME-10.
+    CommitTooLate = 316, Error, "The capture took longer than Windows holds writes; the set was given up.", "See the array's load and the network to it.";
+    /// RSY-12.
+    ResyncRefused = 317, Error, "The LUNs cannot be resynchronised like this.", "Choose a target that is on the same array and is not the shadow copy itself.";
+}
+
+impl EventKind {
+    /// The kind that tells of an array error.
+    pub fn of(kind: ArrayErrorKind) -> Self {
+        use ArrayErrorKind as Kind;
+        match kind {
+            Kind::Unauthenticated | Kind::Forbidden => Self::ArrayDenied,
+            Kind::UnknownSet => Self::SetUnknown,
+            Kind::UnknownLun => Self::LunGone,
+            Kind::WrongState => Self::WrongOrder,
+            Kind::NotACopy => Self::NotACopy,
+            Kind::NoSpace => Self::NoSpace,
+            Kind::LimitReached => Self::LimitReached,
+            Kind::NotSupported => Self::ContextRefused,
+            Kind::DeadlinePassed => Self::DeadlinePassed,
+            Kind::FenceTimeout => Self::FenceTimeout,
+            Kind::Unreachable => Self::ArrayUnreachable,
+            Kind::TimedOut => Self::ArrayTimedOut,
+            Kind::InvalidRequest | Kind::AlreadyExists | Kind::Internal | Kind::Protocol => {
+                Self::ArrayFailed
+            }
+        }
+    }
+}
+
+/// One entry for the Application log (LOG-4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// In which call.
+    pub method: Method,
+    /// Of which set.
+    pub set: Option<SetId>,
+    /// Of which shadow copy.
+    pub snapshot: Option<SnapshotId>,
+    /// With which LUNs.
+    pub luns: Vec<LunId>,
+    /// Why, as far as is known: one sentence without a full stop.
+    pub cause: String,
+    /// The array's own advice, if it gave one.
+    pub advice: Option<String>,
+    /// What the call answered.
+    pub code: Hresult,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut context = format!("Operation: {}", self.method);
+        if let Some(set) = self.set {
+            write!(context, "; set {set}")?;
+        }
+        if let Some(snapshot) = self.snapshot {
+            write!(context, "; shadow copy {snapshot}")?;
+        }
+        for lun in &self.luns {
+            write!(context, "; LUN {lun}")?;
+        }
+        writeln!(f, "{}", self.kind.title())?;
+        writeln!(f, "Cause: {}.", self.cause)?;
+        writeln!(f, "{context}; code {:?}", self.code)?;
+        write!(f, "What to do: {}", self.kind.remedy())?;
+        match &self.advice {
+            Some(advice) => write!(f, " The array says: {advice}."),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where events go: the Application log on Windows, a list in tests.
+///
+/// `report` may block and do I/O; the provider calls it only while writes flow, and holds no lock meanwhile. It must not
+/// call the provider back.
+pub trait EventSink: Send + Sync {
+    /// Writes one event.
+    fn report(&self, event: &Event);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// LOG-4: a message file needs one text per id.
+    #[test]
+    fn catalogue_ids_are_distinct_and_every_text_is_there() {
+        let ids: HashSet<_> = EventKind::ALL.iter().map(|k| k.id()).collect();
+        assert_eq!(ids.len(), EventKind::ALL.len());
+        for kind in EventKind::ALL {
+            assert!(kind.title().ends_with('.') && kind.remedy().ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn display_tells_cause_context_code_and_remedy() {
+        let event = Event {
+            kind: EventKind::NoSpace,
+            method: Method::EndPrepareSnapshots,
+            set: Some(SetId::from_u128(1)),
+            snapshot: None,
+            luns: vec![LunId(2)],
+            cause: "3 bytes are free".to_owned(),
+            advice: Some("free 4".to_owned()),
+            code: Hresult::VSS_E_INSUFFICIENT_STORAGE,
+        };
+        let text = event.to_string();
+        for part in [
+            "not enough free space",
+            "Cause: 3 bytes are free.",
+            "EndPrepareSnapshots",
+            "00000000-0000-0000-0000-000000000001",
+            "LUN 00000000000000000000000000000002",
+            "VSS_E_INSUFFICIENT_STORAGE (0x8004231F)",
+            "Free space on the array",
+            "The array says: free 4.",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The provider's methods, in the shape of the COM interfaces but on owned values.
+
+mod creation;
+mod luns;
+mod support;
+
+pub use luns::{
+    DO_MASK_LUNS, NOTIFY_LUN_POST_RECOVERY, NOTIFY_LUN_PRE_RECOVERY, NOTIFY_READ_WRITE,
+    ResyncOperation,
+};
+
+use crate::budget::{self, Budget, Clock};
+use crate::state::{Release, SnapshotSets, State};
+use crate::{Event, EventKind, EventSink, Hresult, Journal, Method};
+use array_api::{Array, ArrayError, ArrayErrorKind, LunId, LunInfo, SetId};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Sets that wait to be discarded. The array discards them by itself with the host's next set, so the oldest may go.
+const LEFTOVERS_MAX: usize = 64;
+
+/// What a site may choose.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// EndPrepareSnapshots gives up after this; VSS sets no limit (OQ-36).
+    pub end_prepare_max: Duration,
+    /// A set that nobody calls for is released after this (SEQ-7).
+    pub idle_set_max: Duration,
+    /// AreLunsSupported answers VETO instead of FALSE when the array cannot be asked, so that Windows does not fall back
+    /// silently to another provider (OQ-34).
+    pub veto_when_unreachable: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            end_prepare_max: Duration::from_secs(30 * 60),
+            idle_set_max: Duration::from_secs(30 * 60),
+            veto_when_unreachable: false,
+        }
+    }
+}
+
+/// The provider. One object serves all interfaces; every method takes `&self` and may be called from any thread.
+pub struct Provider {
+    array: Arc<dyn Array>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    journal: Journal,
+    /// Held for single transitions only, never over array I/O (GEN-10).
+    sets: Mutex<SnapshotSets>,
+    leftovers: Mutex<Vec<Leftover>>,
+    /// Held while leftovers are discarded, so that an old discard cannot hit a set that is begun again.
+    settling: Mutex<()>,
+    refusal_told_at: Mutex<Option<Duration>>,
+}
+
+#[derive(Clone, Copy)]
+struct Leftover {
+    release: Release,
+    /// The event of SEQ-40 was written.
+    told: bool,
+}
+
+impl Provider {
+    /// A provider without a set in progress. Does no I/O.
+    pub fn new(
+        array: Arc<dyn Array>,
+        clock: Arc<dyn Clock>,
+        events: Arc<dyn EventSink>,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            array,
+            clock,
+            settings,
+            journal: Journal::new(events),
+            sets: Mutex::default(),
+            leftovers: Mutex::default(),
+            settling: Mutex::default(),
+            refusal_told_at: Mutex::default(),
+        }
+    }
+
+    /// OnLoad: success without array I/O, so that an unreachable array does not hang VSS (LOAD-4, LOAD-11).
+    pub fn on_load(&self) -> Result<(), Hresult> {
+        Ok(())
+    }
+
+    /// OnUnload: unforced S_FALSE while a set is pending; forced always S_OK, after giving up what VSS was not told of
+    /// (LOAD-5..LOAD-8).
+    pub fn on_unload(&self, force: bool) -> Hresult {
+        if !force {
+            return if self.sets().state().is_pending() {
+                Hresult::S_FALSE
+            } else {
+                Hresult::S_OK
+            };
+        }
+        let release = self.sets().unload();
+        self.journal.thaw();
+        self.leave(release);
+        let budget = Budget::new(&*self.clock, budget::ON_UNLOAD);
+        self.settle(&budget);
+        self.tell_leftovers(Method::OnUnload);
+        lock(&self.leftovers).clear();
+        Hresult::S_OK
+    }
+
+    /// Housekeeping, to be called by the edge about once a second (or less often): releases a set that was forgotten
+    /// (SEQ-7), repeats discards that failed (SEQ-40), ends a freeze that nobody ended. Blocks at most [`budget::TICK`].
+    pub fn tick(&self) {
+        let now = self.clock.now();
+        if let Some(since) = self.journal.frozen_since() {
+            if now.saturating_sub(since) < budget::FREEZE_MAX {
+                return;
+            }
+            self.journal.thaw();
+        }
+        let expired = self.sets().expire(now, self.settings.idle_set_max);
+        if let Some(release) = expired {
+            let minutes = self.settings.idle_set_max.as_secs() / 60;
+            self.journal.post(Event {
+                cause: format!("no call came for it in {minutes} minutes"),
+                ..plain(EventKind::SetForgotten, Method::OnUnload, Some(release.set))
+            });
+        }
+        self.leave(expired);
+        if !lock(&self.leftovers).is_empty() {
+            self.settle(&Budget::new(&*self.clock, budget::TICK));
+            self.tell_leftovers(Method::AbortSnapshots);
+        }
+    }
+
+    /// State and id of the set in progress, for diagnosis.
+    pub fn state(&self) -> (State, Option<SetId>) {
+        let sets = self.sets();
+        (sets.state(), sets.id())
+    }
+
+    /// Sets that wait to be discarded on the array, for diagnosis.
+    pub fn leftover_sets(&self) -> Vec<SetId> {
+        lock(&self.leftovers)
+            .iter()
+            .map(|l| l.release.set)
+            .collect()
+    }
+
+    /// GetProviderCapabilities: reserved (CAP-2). The shell stores 0.
+    pub fn get_provider_capabilities(&self) -> Result<u64, Hresult> {
+        Err(Hresult::E_NOTIMPL)
+    }
+
+    /// OnReuseLuns: reserved (REU-2).
+    pub fn on_reuse_luns(&self) -> Result<(), Hresult> {
+        Err(Hresult::E_NOTIMPL)
+    }
+
+    fn sets(&self) -> MutexGuard<'_, SnapshotSets> {
+        lock(&self.sets)
+    }
+
+    /// Notes a set to discard.
+    fn leave(&self, release: Option<Release>) {
+        let Some(release) = release else {
+            return;
+        };
+        let mut leftovers = lock(&self.leftovers);
+        leftovers.retain(|l| l.release != release);
+        if leftovers.len() == LEFTOVERS_MAX {
+            leftovers.remove(0);
+        }
+        leftovers.push(Leftover {
+            release,
+            told: false,
+        });
+    }
+
+    /// Discards what was noted, as far as the time goes; the rest stays noted.
+    fn settle(&self, budget: &Budget<'_>) {
+        let _one_at_a_time = lock(&self.settling);
+        let waiting = std::mem::take(&mut *lock(&self.leftovers));
+        for leftover in waiting {
+            let Release { set, reported_too } = leftover.release;
+            let result = budget
+                .left()
+                .and_then(|within| self.array.abort(within, set, reported_too));
+            match result {
+                Ok(outcome) if reported_too && !outcome.kept.is_empty() => {
+                    self.journal.post(Event {
+                        luns: outcome.kept,
+                        cause: "the array keeps what others may use".to_owned(),
+                        ..plain(EventKind::CopiesKept, Method::AbortSnapshots, Some(set))
+                    });
+                }
+                Ok(_) => {}
+                Err(error) if error.kind == ArrayErrorKind::UnknownSet => {}
+                Err(_) => lock(&self.leftovers).push(leftover),
+            }
+        }
+    }
+
+    /// As [`Self::settle`], but not while writes are frozen: nothing may take time then, and the set's failure is told
+    /// already.
+    fn settle_unless_frozen(&self) {
+        if self.journal.frozen_since().is_none() {
+            self.settle(&Budget::new(&*self.clock, budget::ABORT));
+        }
+    }
+
+    fn has_leftover(&self, set: SetId) -> bool {
+        lock(&self.leftovers).iter().any(|l| l.release.set == set)
+    }
+
+    fn tell_leftovers(&self, method: Method) {
+        let mut untold = Vec::new();
+        for leftover in lock(&self.leftovers).iter_mut() {
+            if !std::mem::replace(&mut leftover.told, true) {
+                untold.push(leftover.release.set);
+            }
+        }
+        for set in untold {
+            self.journal.post(Event {
+                cause: "the array did not carry the discard out".to_owned(),
+                ..plain(EventKind::LeftoverPending, method, Some(set))
+            });
+        }
+    }
+
+    /// What the array knows of these LUNs, checked to be an answer to this question.
+    fn query(
+        &self,
+        budget: &Budget<'_>,
+        luns: &[LunId],
+    ) -> Result<Vec<Option<LunInfo>>, ArrayError> {
+        let infos = self.array.query(budget.left()?, luns)?;
+        let fits = infos.len() == luns.len()
+            && infos
+                .iter()
+                .zip(luns)
+                .all(|(info, lun)| info.as_ref().is_none_or(|info| info.id == *lun));
+        if fits { Ok(infos) } else { Err(garbled()) }
+    }
+}
+
+impl Drop for Provider {
+    /// The last Release without OnUnload (VSS died, RPC run-down) is a forced unload (LOAD-10).
+    fn drop(&mut self) {
+        self.on_unload(true);
+    }
+}
+
+/// An answer that the contract does not allow.
+fn garbled() -> ArrayError {
+    ArrayError::new(
+        ArrayErrorKind::Protocol,
+        "the array's answer does not fit the question",
+        "update array and provider to matching versions",
+    )
+}
+
+fn plain(kind: EventKind, method: Method, set: Option<SetId>) -> Event {
+    Event {
+        kind,
+        method,
+        set,
+        snapshot: None,
+        luns: Vec::new(),
+        cause: String::new(),
+        advice: None,
+        code: Hresult::S_OK,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The shell catches a panic at the COM border; the provider has to answer the abort that follows.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

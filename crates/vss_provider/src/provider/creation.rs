@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use super::support::{Call, Failure};
+use super::{Provider, plain};
+use crate::budget;
+use crate::errors::outcome_unknown;
+use crate::state::{
+    Captured, Decision, Event as SetEvent, Step, Ticket, VolumeCheck, VolumeRefusal,
+};
+use crate::{Event, EventKind, Hresult, LunDescription, Method, context, identity};
+use array_api::{
+    ArrayErrorKind, CopyNeeds, LunId, LunRole, PrepareRequest, Readiness, SetId, SnapshotId,
+};
+
+impl Provider {
+    /// BeginPrepareSnapshot: adds a volume to the set, or begins a new set and drops the one before (BPS-1..BPS-13).
+    ///
+    /// # Errors
+    /// E_INVALIDARG (nil id, no LUN, same shadow copy with other LUNs), VSS_E_UNSUPPORTED_CONTEXT,
+    /// VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED, VSS_E_PROVIDER_VETO.
+    pub fn begin_prepare_snapshot(
+        &self,
+        set: SetId,
+        snapshot: SnapshotId,
+        context: i32,
+        luns: &[LunDescription],
+    ) -> Result<(), Hresult> {
+        let mut call = self.call(
+            Method::BeginPrepareSnapshot,
+            Some(set),
+            budget::BEGIN_PREPARE,
+        );
+        call.snapshot = Some(snapshot);
+        let result = self.begin(&mut call, set, snapshot, context, luns);
+        call.conclude(result)
+    }
+
+    fn begin(
+        &self,
+        call: &mut Call<'_>,
+        set: SetId,
+        snapshot: SnapshotId,
+        context: i32,
+        luns: &[LunDescription],
+    ) -> Result<(), Failure> {
+        if set.is_nil() || snapshot.is_nil() || luns.is_empty() {
+            return Err(Failure::quiet(Hresult::E_INVALIDARG));
+        }
+        let (before, decision) = {
+            let mut sets = self.sets();
+            (sets.id(), sets.begin(call.started, set))
+        };
+        self.leave(decision.release);
+        let ticket = match decision.step {
+            Step::Run(ticket) => ticket,
+            _ if before != Some(set) => {
+                return Err(Failure::veto(
+                    EventKind::SetReused,
+                    "the set has ended before",
+                ));
+            }
+            step => return Err(self.refused(&step)),
+        };
+        if before != Some(set) {
+            // Whatever was frozen belonged to a set that is dead (BPS-2).
+            self.journal.thaw();
+        }
+        match self.add_volume(call, ticket, snapshot, context, luns) {
+            Ok(Some((needs, ids))) => {
+                let finish = self.sets().added(ticket, snapshot, needs, ids);
+                self.taken(finish)
+            }
+            Ok(None) => Ok(()),
+            Err((failure, uncertain)) => {
+                let finish = self.sets().not_added(ticket, uncertain);
+                self.taken(finish)?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// The array's part; `None` when the volume was there already. With an error goes whether the array may have reserved
+    /// something all the same.
+    fn add_volume(
+        &self,
+        call: &mut Call<'_>,
+        ticket: Ticket,
+        snapshot: SnapshotId,
+        context: i32,
+        luns: &[LunDescription],
+    ) -> Result<Option<(CopyNeeds, Vec<LunId>)>, (Failure, bool)> {
+        let certain = |failure| (failure, false);
+        let (needs, ids) = understood(context, luns).map_err(certain)?;
+        call.luns.clone_from(&ids);
+        match self.sets().check_volume(ticket, snapshot, needs, &ids) {
+            Ok(VolumeCheck::Repeated) => return Ok(None),
+            Ok(VolumeCheck::New) => {}
+            Err(refusal) => return Err(certain(volume_refused(refusal))),
+        }
+        self.settle(&call.budget);
+        if self.has_leftover(ticket.set) {
+            // A discard that is still due would hit the volumes that are begun now.
+            return Err(certain(Failure::veto(
+                EventKind::LeftoverPending,
+                "an earlier attempt with this set could not be discarded",
+            )));
+        }
+        let infos = self
+            .query(&call.budget, &ids)
+            .map_err(|e| certain(call.failed(&e)))?;
+        for (id, info) in ids.iter().zip(infos) {
+            match info.map(|i| i.role) {
+                None => return Err(certain(not_supported(format!("the array has no LUN {id}")))),
+                Some(LunRole::Copy(_)) => {
+                    // ALS-11: a copy of a copy is refused here.
+                    let cause = format!("LUN {id} is a shadow copy itself");
+                    return Err(certain(not_supported(cause)));
+                }
+                Some(LunRole::Original) => {}
+            }
+        }
+        let request = PrepareRequest {
+            snapshot,
+            luns: ids.clone(),
+            needs,
+        };
+        call.budget
+            .left()
+            .and_then(|within| self.array.prepare(within, ticket.set, &request))
+            .map_err(|e| (call.failed(&e), outcome_unknown(e.kind)))?;
+        Ok(Some((needs, ids)))
+    }
+
+    /// EndPrepareSnapshots: waits until every target can be captured at once (EPS-1..EPS-8).
+    ///
+    /// # Errors
+    /// VSS_E_OBJECT_NOT_FOUND, VSS_E_INSUFFICIENT_STORAGE, VSS_E_PROVIDER_VETO; the set is ABORTED then, unless unknown.
+    pub fn end_prepare_snapshots(&self, set: SetId) -> Result<(), Hresult> {
+        let limit = self.settings.end_prepare_max;
+        let call = self.call(Method::EndPrepareSnapshots, Some(set), limit);
+        let result = self
+            .start(&call, set, SetEvent::EndPrepare)
+            .and_then(|ticket| {
+                let waited = self.wait_until_ready(&call, ticket);
+                let finish = self.sets().finish(ticket, waited.is_ok());
+                let taken = self.taken(finish);
+                self.settle_unless_frozen();
+                taken.and(waited)
+            });
+        call.conclude(result)
+    }
+
+    fn wait_until_ready(&self, call: &Call<'_>, ticket: Ticket) -> Result<(), Failure> {
+        let mut heard_at = call.started;
+        loop {
+            if self.sets().is_stale(ticket) {
+                return Err(Failure::interrupted());
+            }
+            let within = call.budget.left().map_err(|e| call.failed(&e))?;
+            let within = within.min(budget::END_PREPARE_SLICE);
+            match self.array.ready(within, ticket.set) {
+                Ok(Readiness::Ready) => return Ok(()),
+                Ok(Readiness::Preparing) => heard_at = self.clock.now(),
+                Err(error) if error.kind == ArrayErrorKind::TimedOut => {
+                    let silence = self.clock.now().saturating_sub(heard_at);
+                    if silence >= budget::END_PREPARE_SILENCE {
+                        return Err(call.failed(&error));
+                    }
+                }
+                Err(error) => return Err(call.failed(&error)),
+            }
+        }
+    }
+
+    /// PreCommitSnapshots: arms the array (PRE-1..PRE-3). From here on no event is written until thaw.
+    ///
+    /// # Errors
+    /// VSS_E_OBJECT_NOT_FOUND, VSS_E_PROVIDER_VETO; the set is ABORTED then, unless unknown.
+    pub fn pre_commit_snapshots(&self, set: SetId) -> Result<(), Hresult> {
+        let call = self.call(Method::PreCommitSnapshots, Some(set), budget::PRE_COMMIT);
+        let result = self
+            .start(&call, set, SetEvent::PreCommit)
+            .and_then(|ticket| {
+                self.journal.freeze(call.started);
+                let armed = call
+                    .budget
+                    .left()
+                    .and_then(|within| self.array.arm(within, set))
+                    .map_err(|e| call.failed(&e));
+                let finish = self.sets().finish(ticket, armed.is_ok());
+                self.taken(finish)?;
+                armed.map(|_| ())
+            });
+        call.conclude(result)
+    }
+
+    /// CommitSnapshots: one array call captures all LUNs at one instant (COM-1..COM-10). Gives up at 8 s; what may have been
+    /// captured then is discarded after thaw.
+    ///
+    /// # Errors
+    /// VSS_E_OBJECT_NOT_FOUND, VSS_E_PROVIDER_VETO; the set is ABORTED then, unless unknown.
+    pub fn commit_snapshots(&self, set: SetId) -> Result<(), Hresult> {
+        let call = self.call(Method::CommitSnapshots, Some(set), budget::COMMIT_STOP);
+        let result = self.start(&call, set, SetEvent::Commit).and_then(|ticket| {
+            let captured = call
+                .budget
+                .left()
+                .and_then(|within| self.array.commit(within, set))
+                .map_err(|e| call.failed(&e));
+            let elapsed = call.elapsed();
+            let captured = captured.and_then(|report| {
+                if elapsed > budget::COMMIT_VOID {
+                    let cause = format!("the array answered after {} ms", elapsed.as_millis());
+                    return Err(Failure::veto(EventKind::CommitTooLate, cause));
+                }
+                Ok(Captured { report, elapsed })
+            });
+            let finish = {
+                let mut sets = self.sets();
+                let finish = sets.finish(ticket, captured.is_ok());
+                if let (Ok(captured), false) = (&captured, sets.is_stale(ticket)) {
+                    sets.captured(*captured);
+                }
+                finish
+            };
+            self.taken(finish)?;
+            captured.map(|_| ())
+        });
+        call.conclude(result)
+    }
+
+    /// PostCommitSnapshots: writes flow again; the waiting events are written at its end. Needs no array (PST-1..PST-3).
+    /// `count` is VSS's number of shadow copies in the set, for information only.
+    ///
+    /// # Errors
+    /// E_INVALIDARG (negative count), VSS_E_OBJECT_NOT_FOUND, VSS_E_PROVIDER_VETO.
+    pub fn post_commit_snapshots(&self, set: SetId, count: i32) -> Result<(), Hresult> {
+        let call = self.call(Method::PostCommitSnapshots, Some(set), budget::PRE_COMMIT);
+        if count < 0 {
+            return call.conclude(Err(Failure::quiet(Hresult::E_INVALIDARG)));
+        }
+        let result = self
+            .start(&call, set, SetEvent::PostCommit)
+            .and_then(|ticket| {
+                let finish = self.sets().finish(ticket, true);
+                self.taken(finish)
+            });
+        if result.is_ok() {
+            self.journal.thaw();
+            let captured = self.sets().take_captured();
+            if let Some(Captured { report, elapsed }) = captured {
+                self.journal.post(Event {
+                    cause: format!(
+                        "{} LUNs were captured in {} ms; writes were held for {} us, the array worked for {} us",
+                        report.luns,
+                        elapsed.as_millis(),
+                        report.held_us,
+                        report.total_us
+                    ),
+                    ..plain(EventKind::SetCaptured, Method::PostCommitSnapshots, Some(set))
+                });
+            }
+        }
+        call.conclude(result)
+    }
+
+    /// PreFinalCommitSnapshots: the copies are read/write anyway, so only the state changes (PFC-1, PFC-2, SEQ-13).
+    ///
+    /// # Errors
+    /// VSS_E_PROVIDER_VETO in a wrong state or for an unknown set (SEQ-10).
+    pub fn pre_final_commit_snapshots(&self, set: SetId) -> Result<(), Hresult> {
+        self.final_phase(Method::PreFinalCommitSnapshots, set, SetEvent::PreFinal)
+    }
+
+    /// PostFinalCommitSnapshots: the set is finished; its source-to-target map is kept until the next set (PFF-1..PFF-3).
+    ///
+    /// # Errors
+    /// VSS_E_PROVIDER_VETO in a wrong state or for an unknown set (SEQ-10).
+    pub fn post_final_commit_snapshots(&self, set: SetId) -> Result<(), Hresult> {
+        let result = self.final_phase(Method::PostFinalCommitSnapshots, set, SetEvent::PostFinal);
+        if result.is_ok() {
+            let stray = self.sets().stray_targets();
+            if stray.is_some() {
+                self.leave(stray);
+                self.settle_unless_frozen();
+            }
+        }
+        result
+    }
+
+    fn final_phase(&self, method: Method, set: SetId, event: SetEvent) -> Result<(), Hresult> {
+        let call = self.call(method, Some(set), budget::PRE_COMMIT);
+        let result = self.start(&call, set, event).and_then(|ticket| {
+            self.journal.thaw();
+            let finish = self.sets().finish(ticket, true);
+            self.taken(finish)
+        });
+        call.conclude(result)
+    }
+
+    /// AbortSnapshots: gives the set up, also while another thread waits in it (ABT-1..ABT-9). Past 10 s [`Self::tick`] goes on.
+    ///
+    /// # Errors
+    /// VSS_E_OBJECT_NOT_FOUND; VSS_E_PROVIDER_VETO when the array did not discard it yet (the set is ABORTED all the same).
+    pub fn abort_snapshots(&self, set: SetId) -> Result<(), Hresult> {
+        let call = self.call(Method::AbortSnapshots, Some(set), budget::ABORT);
+        let decision = self.sets().named(call.started, set, SetEvent::Abort);
+        let result = match decision.step {
+            Step::Done {
+                cancelled,
+                repeated,
+            } => {
+                self.leave(decision.release);
+                self.journal.thaw();
+                self.settle(&call.budget);
+                if self.has_leftover(set) {
+                    Err(Failure::veto(
+                        EventKind::LeftoverPending,
+                        "the array did not carry the discard out",
+                    ))
+                } else {
+                    // A call that is cut short writes the set's one event itself (SEQ-14).
+                    if !cancelled && !repeated {
+                        self.journal.post(Event {
+                            cause: "VSS called AbortSnapshots".to_owned(),
+                            ..plain(EventKind::SetAborted, Method::AbortSnapshots, Some(set))
+                        });
+                    }
+                    Ok(())
+                }
+            }
+            step => Err(self.refused(&step)),
+        };
+        call.conclude(result)
+    }
+
+    /// Asks the state machine; a refusal is carried out here.
+    fn start(&self, call: &Call<'_>, set: SetId, event: SetEvent) -> Result<Ticket, Failure> {
+        let Decision { step, release } = self.sets().named(call.started, set, event);
+        self.leave(release);
+        match step {
+            Step::Run(ticket) => Ok(ticket),
+            step => {
+                if release.is_some() {
+                    self.settle_unless_frozen();
+                }
+                Err(self.refused(&step))
+            }
+        }
+    }
+
+    pub(super) fn refused(&self, step: &Step) -> Failure {
+        match step {
+            Step::Veto { state, killed } => {
+                if *killed {
+                    self.settle_unless_frozen();
+                }
+                Failure::wrong_order(*state)
+            }
+            Step::NotFound => Failure::quiet(Hresult::VSS_E_OBJECT_NOT_FOUND),
+            other => unreachable!("{other:?} is no refusal"),
+        }
+    }
+}
+
+/// Context and LUNs in the array's terms. LUNs are sorted: the same volume may come with its LUNs in another order.
+fn understood(context: i32, luns: &[LunDescription]) -> Result<(CopyNeeds, Vec<LunId>), Failure> {
+    let needs = context::needs(context).map_err(|refusal| {
+        Failure::new(
+            Hresult::VSS_E_UNSUPPORTED_CONTEXT,
+            EventKind::ContextRefused,
+            refusal.to_string(),
+        )
+    })?;
+    let mut ids = identity::lun_ids(luns).map_err(|index| {
+        not_supported(format!(
+            "LUN {} of the volume is not on this array",
+            index + 1
+        ))
+    })?;
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() < luns.len() {
+        // ALS-7: within one call a LUN occurs once.
+        return Err(Failure::quiet(Hresult::E_INVALIDARG));
+    }
+    Ok((needs, ids))
+}
+
+fn not_supported(cause: String) -> Failure {
+    Failure::new(
+        Hresult::VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER,
+        EventKind::NotOurLun,
+        cause,
+    )
+}
+
+fn volume_refused(refusal: VolumeRefusal) -> Failure {
+    match refusal {
+        VolumeRefusal::OtherLuns => Failure::quiet(Hresult::E_INVALIDARG),
+        VolumeRefusal::OtherContext => Failure::new(
+            Hresult::VSS_E_UNSUPPORTED_CONTEXT,
+            EventKind::ContextRefused,
+            refusal.to_string(),
+        ),
+        VolumeRefusal::TooMany => Failure::new(
+            Hresult::VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED,
+            EventKind::LimitReached,
+            refusal.to_string(),
+        ),
+        VolumeRefusal::Stale => Failure::interrupted(),
+    }
+}
