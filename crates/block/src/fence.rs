@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -85,9 +86,12 @@ impl WriteFence {
         self.drained.notify_all();
         drop(state);
         for start in parked {
-            start(WritePermit {
+            let permit = WritePermit {
                 fence: Arc::clone(self),
-            });
+            };
+            // A write that panics here must not take those behind it along: they would stay in flight for ever, and
+            // no hold would ever succeed again. Its permit comes back as it unwinds; the panic hook has told of it.
+            let _ = catch_unwind(AssertUnwindSafe(|| start(permit)));
         }
     }
 }
@@ -161,3 +165,7 @@ pub fn hold_all(fences: &[Arc<WriteFence>], deadline: Instant) -> Result<Hold, H
         late => Err(HoldError::NotDrained(late)),
     }
 }
+
+#[cfg(test)]
+#[path = "fence_tests.rs"]
+mod tests;
