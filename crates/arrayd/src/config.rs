@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The daemon's configuration file (TOML). Every setting has a default except `state_dir`; an unknown one is an error,
+//! because a misspelt limit that is silently ignored is worse than a daemon that does not start.
+
+use crate::size::ByteSize;
+use array_api::Oui;
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Longest time from `arm` to the capture (design, "One array call commits").
+const COMMIT_DEADLINE_MS_MAX: u64 = 8_000;
+/// A smaller store could not hold one LUN's unflushed data.
+const CAPACITY_MIN: u64 = 64 << 20;
+
+/// An example with every setting at its default, printed by `shadowlund --print-config`.
+pub const EXAMPLE: &str = r#"# Configuration of shadowlund. Every setting except state_dir may be left out.
+
+# Where the array keeps everything: the LUN store, the catalogue, its key and the admin socket. Created if missing.
+state_dir = "/var/lib/shadowlun"
+# Name of the array, shown to hosts and in messages.
+name = "shadowlun"
+# error, warn, info, debug or trace; or a filter such as "info,iscsi=debug".
+log = "info"
+
+[store]
+# Space for data. The data file is sparse. Used once, when the store is made.
+capacity = "1TiB"
+# No copy is prepared or committed with less free space than this. Default: the smaller of 1 GiB and 5 % of the capacity.
+# free_floor = "1GiB"
+
+[api]
+# HTTPS for the hosts. Port 0 lets the system choose.
+listen = "127.0.0.1:8443"
+# HOST:PORT for the enrolment lines, where it is not the address listened on.
+# advertise = "array.example.net:8443"
+
+[iscsi]
+# Loopback only, until the target can ask initiators for a secret (CHAP). Port 0 lets the system choose.
+listen = ["127.0.0.1:3260"]
+target = "iqn.2026-01.net.shadowlun:array"
+
+[identity]
+# Company id of the NAA designators of new LUNs: 6 hexadecimal digits, locally administered until a site has its own.
+oui = "025348"
+
+[sets]
+# From arm to the capture; later the array refuses. At most 8000.
+commit_deadline_ms = 8000
+# A set that nobody called for so long and that was never reported is discarded.
+idle_minutes = 30
+"#;
+
+/// The configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Directory of everything the array keeps.
+    pub state_dir: PathBuf,
+    /// Name of the array.
+    pub name: String,
+    /// Filter of the log.
+    pub log: String,
+    /// Space for data of a new store, in bytes.
+    pub capacity_bytes: u64,
+    /// Least free space for new copies, in bytes.
+    pub free_floor_bytes: u64,
+    /// Where the management interface listens.
+    pub api_listen: SocketAddr,
+    /// `HOST:PORT` for enrolment lines; `None` for the address listened on.
+    pub api_advertise: Option<String>,
+    /// Where the iSCSI target listens.
+    pub iscsi_listen: Vec<SocketAddr>,
+    /// Name of the iSCSI target.
+    pub target_iqn: String,
+    /// Company id of new LUNs' NAA designators.
+    pub oui: Oui,
+    /// From arm to the capture.
+    pub commit_deadline: Duration,
+    /// Unreported sets are discarded after this long without a call.
+    pub set_idle: Duration,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error(
+        "the configuration {path} cannot be read: {source} (write one; `shadowlund --print-config` prints an example)"
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown setting, or a value of another kind.
+    #[error(
+        "the configuration {path} does not fit: {reason} (`shadowlund --print-config` prints an example)"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and cause, in one line.
+        reason: String,
+    },
+    /// A value that cannot work.
+    #[error("the configuration {path} has an impossible {setting}: {reason}")]
+    Impossible {
+        /// The file.
+        path: PathBuf,
+        /// The setting's name.
+        setting: &'static str,
+        /// What is wrong and what would fit.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    state_dir: PathBuf,
+    #[serde(default = "default_name")]
+    name: String,
+    #[serde(default = "default_log")]
+    log: String,
+    #[serde(default)]
+    store: Store,
+    #[serde(default)]
+    api: Api,
+    #[serde(default)]
+    iscsi: Iscsi,
+    #[serde(default)]
+    identity: Identity,
+    #[serde(default)]
+    sets: Sets,
+}
+
+fn default_name() -> String {
+    "shadowlun".to_owned()
+}
+
+fn default_log() -> String {
+    "info".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Store {
+    capacity: ByteSize,
+    free_floor: Option<ByteSize>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            capacity: ByteSize(1 << 40),
+            free_floor: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Api {
+    listen: SocketAddr,
+    advertise: Option<String>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443),
+            advertise: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Iscsi {
+    listen: Vec<SocketAddr>,
+    target: String,
+}
+
+impl Default for Iscsi {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3260)],
+            target: "iqn.2026-01.net.shadowlun:array".to_owned(),
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Identity {
+    oui: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Sets {
+    commit_deadline_ms: u64,
+    idle_minutes: u64,
+}
+
+impl Default for Sets {
+    fn default() -> Self {
+        Self {
+            commit_deadline_ms: COMMIT_DEADLINE_MS_MAX,
+            idle_minutes: 30,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks a configuration's text; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text).map_err(|error| ConfigError::Malformed {
+            path: path.to_owned(),
+            reason: one_line(text, &error),
+        })?;
+        let impossible = |setting, reason: String| ConfigError::Impossible {
+            path: path.to_owned(),
+            setting,
+            reason,
+        };
+        file.check()
+            .map_err(|(setting, reason)| impossible(setting, reason))
+    }
+}
+
+impl File {
+    fn check(self) -> Result<Config, (&'static str, String)> {
+        let capacity_bytes = self.store.capacity.0;
+        let floor = self.store.free_floor.map(|size| size.0);
+        let free_floor_bytes = floor.unwrap_or((capacity_bytes / 20).min(1 << 30));
+        let deadline_ms = self.sets.commit_deadline_ms;
+        let oui = self
+            .identity
+            .oui
+            .map(|text| text.parse::<Oui>())
+            .transpose();
+        let oui = oui.map_err(|error| ("identity.oui", error.to_string()))?;
+        let checks = [
+            (
+                "state_dir",
+                self.state_dir.as_os_str().is_empty(),
+                "it is empty; name a directory",
+            ),
+            (
+                "name",
+                self.name.is_empty()
+                    || self.name.len() > 64
+                    || self.name.contains(char::is_control),
+                "1 to 64 printable characters fit",
+            ),
+            (
+                "store.capacity",
+                capacity_bytes < CAPACITY_MIN,
+                "at least 64 MiB are needed",
+            ),
+            (
+                "store.free_floor",
+                free_floor_bytes >= capacity_bytes,
+                "it must be below the capacity",
+            ),
+            (
+                "iscsi.listen",
+                self.iscsi.listen.is_empty(),
+                "name at least one address",
+            ),
+            (
+                "sets.commit_deadline_ms",
+                deadline_ms == 0 || deadline_ms > COMMIT_DEADLINE_MS_MAX,
+                "1 to 8000 fit: Windows gives up after 10 s",
+            ),
+            (
+                "sets.idle_minutes",
+                self.sets.idle_minutes == 0 || self.sets.idle_minutes > 60 * 24 * 365,
+                "1 minute to a year fits",
+            ),
+        ];
+        if let Some((setting, _, reason)) = checks.into_iter().find(|(_, wrong, _)| *wrong) {
+            return Err((setting, reason.to_owned()));
+        }
+        Ok(Config {
+            state_dir: self.state_dir,
+            name: self.name,
+            log: self.log,
+            capacity_bytes,
+            free_floor_bytes,
+            api_listen: self.api.listen,
+            api_advertise: self.api.advertise,
+            iscsi_listen: self.iscsi.listen,
+            target_iqn: self.iscsi.target,
+            oui: oui.unwrap_or(Oui::LOCAL),
+            commit_deadline: Duration::from_millis(deadline_ms),
+            set_idle: Duration::from_secs(60 * self.sets.idle_minutes),
+        })
+    }
+}
+
+/// toml's own text shows the source over several lines; a log line is one.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let cause = error.message().replace('\n', ", ");
+    match error.span() {
+        Some(span) => {
+            let line = 1 + text[..span.start.min(text.len())].matches('\n').count();
+            format!("line {line}: {cause}")
+        }
+        None => cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("test.toml"))
+    }
+
+    #[test]
+    fn config_example_equals_the_defaults() {
+        let example = parse(EXAMPLE).unwrap();
+        let shortest = parse(r#"state_dir = "/var/lib/shadowlun""#).unwrap();
+        assert_eq!(example, shortest);
+    }
+
+    #[test]
+    fn config_unknown_setting_is_refused_in_one_line_with_its_place() {
+        let error = parse("state_dir = \"/x\"\n[store]\ncapcity = \"1GiB\"\n").unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("line 3") && text.contains("capcity"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn config_impossible_values_are_refused_by_name() {
+        let cases = [
+            ("state_dir = ''", "state_dir"),
+            ("state_dir = '/x'\nname = ''", "name"),
+            (
+                "state_dir = '/x'\n[store]\ncapacity = '1MiB'",
+                "store.capacity",
+            ),
+            (
+                "state_dir = '/x'\n[store]\nfree_floor = '2TiB'",
+                "store.free_floor",
+            ),
+            ("state_dir = '/x'\n[iscsi]\nlisten = []", "iscsi.listen"),
+            (
+                "state_dir = '/x'\n[identity]\noui = '12345'",
+                "identity.oui",
+            ),
+            (
+                "state_dir = '/x'\n[sets]\ncommit_deadline_ms = 8001",
+                "sets.commit_deadline_ms",
+            ),
+            (
+                "state_dir = '/x'\n[sets]\nidle_minutes = 0",
+                "sets.idle_minutes",
+            ),
+        ];
+        for (text, setting) in cases {
+            let error = parse(text).unwrap_err();
+            assert!(
+                matches!(&error, ConfigError::Impossible { setting: found, .. } if *found == setting),
+                "{text}: {error}"
+            );
+        }
+    }
+}

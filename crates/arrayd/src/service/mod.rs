@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The array's decisions: who may do what to which LUN, and in which order it becomes true.
+//!
+//! **Order.** Every change goes first to the disk (store or catalogue), then to the state in RAM, then to the iSCSI
+//! views; what is taken away leaves the views first. So after a crash the state is one that a call was about to reach,
+//! and the caller's repetition ends it.
+//!
+//! **Locks.** One lock for the state, held over the store's short transactions. `commit`, `arm` and `resync` do their long
+//! part without it, with the set or the LUNs marked meanwhile, so that an abort passes a commit and questions are
+//! always answered.
+
+mod admin;
+mod copies;
+mod refusal;
+mod sets;
+
+use crate::catalogue::{Catalogue, CatalogueError};
+use crate::config::Config;
+use crate::exports::{Exports, controller_identity, scsi_identity};
+use crate::numbers::Numbers;
+use crate::record::{Record, RecordError};
+use crate::sets::{Phase, SnapshotSet};
+use array_api::{ArrayError, ArrayErrorKind, LunId, LunIdentity, LunState, SetId, Token};
+use block::{Disk, WriteFence};
+use lun_store::{Store, StoreError};
+use refusal::{refuse, store_error};
+use scsi::LogicalUnit;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Most distinct source LUNs of one set.
+pub const LUNS_PER_SET_MAX: usize = 256;
+
+/// The array, from the catalogue down to the store. Methods block and may be called from many threads.
+pub struct Service {
+    config: Config,
+    store: Store,
+    exports: Arc<Exports>,
+    target: Mutex<Option<iscsi::Target>>,
+    endpoints: OnceLock<Endpoints>,
+    state: Mutex<State>,
+    /// Some set left the phase COMMITTING.
+    settled: Condvar,
+}
+
+/// Where the daemon can be reached, known once it listens.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    /// The management interface.
+    pub api_address: std::net::SocketAddr,
+    /// Pin of its key.
+    pub key_pin: array_api::KeyPin,
+}
+
+struct State {
+    catalogue: Catalogue,
+    luns: BTreeMap<LunId, Lun>,
+    sets: BTreeMap<SetId, SnapshotSet>,
+    numbers: HashMap<String, Numbers>,
+    /// LUNs whose content a resync under way replaces or reads.
+    busy: BTreeSet<LunId>,
+}
+
+struct Lun {
+    size_bytes: u64,
+    record: Record,
+    /// One fence per LUN, shared by all paths: a second one would let writes past a capture.
+    fence: Arc<WriteFence>,
+    unit: Arc<LogicalUnit>,
+}
+
+/// Why the array cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The catalogue.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A LUN's record.
+    #[error(
+        "LUN {lun} cannot be used: {source} (use the version that wrote it, or restore a backup)"
+    )]
+    Record {
+        /// The LUN.
+        lun: LunId,
+        /// What does not fit.
+        source: RecordError,
+    },
+}
+
+impl Service {
+    /// Takes over the store, and discards what a crash left in the states RESERVED and CAPTURED.
+    pub fn open(config: Config, store: Store) -> Result<Self, OpenError> {
+        let catalogue = Catalogue::load_or_create(&config.state_dir)?;
+        let identity = controller_identity(catalogue.array_id, config.oui, revision());
+        let exports = Exports::new(&identity);
+        exports.set_hosts(&catalogue);
+        let luns = load_luns(&store, &catalogue)?;
+        let sets = rebuild_sets(&luns);
+        let mut numbers = HashMap::new();
+        for host in catalogue.hosts.keys() {
+            let used = luns.values().filter_map(|lun| lun.record.map.get(host));
+            numbers.insert(host.clone(), Numbers::new(used.copied()));
+        }
+        let state = State {
+            catalogue,
+            luns,
+            sets,
+            numbers,
+            busy: BTreeSet::new(),
+        };
+        for host in state.catalogue.hosts.keys() {
+            state.show(&exports, host);
+        }
+        Ok(Self {
+            config,
+            store,
+            exports,
+            target: Mutex::default(),
+            endpoints: OnceLock::new(),
+            state: Mutex::new(state),
+            settled: Condvar::new(),
+        })
+    }
+
+    /// The configuration that this was opened with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Who sees what, for the iSCSI target.
+    pub fn exports(&self) -> Arc<Exports> {
+        Arc::clone(&self.exports)
+    }
+
+    /// Hands over the running target, for sessions and their end.
+    pub fn set_target(&self, target: iscsi::Target) {
+        *self.lock_target() = Some(target);
+    }
+
+    /// Ends all iSCSI sessions.
+    pub fn stop_target(&self) {
+        if let Some(target) = self.lock_target().take() {
+            target.shutdown();
+        }
+    }
+
+    /// States where the daemon listens. Once.
+    pub fn set_endpoints(&self, endpoints: Endpoints) {
+        let first = self.endpoints.set(endpoints).is_ok();
+        assert!(first, "the endpoints are stated once");
+    }
+
+    /// The host whose token this is.
+    ///
+    /// # Errors
+    /// `Unauthenticated`.
+    pub fn authenticate(&self, token: &Token) -> Result<String, ArrayError> {
+        match self.lock().catalogue.host_of_token(token) {
+            Some(host) => Ok(host.to_owned()),
+            None => refuse(
+                ArrayErrorKind::Unauthenticated,
+                "the array does not know this token",
+                "enrol the host with the line that `shadowlun host add` prints",
+            ),
+        }
+    }
+
+    /// Writes everything back and closes the store.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.store.close()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock is a broken invariant: going on could map one LUN as another.
+        self.state
+            .lock()
+            .expect("the state is consistent only if no call panicked")
+    }
+
+    fn lock_target(&self) -> MutexGuard<'_, Option<iscsi::Target>> {
+        self.target.lock().expect("no panic under this lock")
+    }
+
+    /// A fresh id whose first 100 bits, which is what the NAA designator holds, no LUN has.
+    fn fresh_id(&self, state: &State) -> Result<LunId, ArrayError> {
+        loop {
+            let id = LunId::random().or_else(|error| {
+                refuse(
+                    ArrayErrorKind::Internal,
+                    format!("the system gives no random numbers: {error}"),
+                    "look at the array's system",
+                )
+            })?;
+            if state.luns.keys().all(|known| known.0 >> 28 != id.0 >> 28) {
+                return Ok(id);
+            }
+        }
+    }
+
+    /// Creates an empty LUN, in the store and in the state.
+    fn create(
+        &self,
+        state: &mut State,
+        id: LunId,
+        size_bytes: u64,
+        record: Record,
+    ) -> Result<(), ArrayError> {
+        self.store
+            .create_lun(id.0, size_bytes, &record.encode())
+            .map_err(store_error)?;
+        let lun = Lun::new(&self.store, id, size_bytes, record).map_err(store_error)?;
+        state.luns.insert(id, lun);
+        Ok(())
+    }
+
+    /// Takes a LUN out of every view, deletes it, and forgets it.
+    fn remove(&self, state: &mut State, id: LunId) -> Result<(), ArrayError> {
+        let Some(lun) = state.luns.remove(&id) else {
+            return Ok(());
+        };
+        let hosts: Vec<String> = lun.record.map.keys().cloned().collect();
+        for host in &hosts {
+            state.show(&self.exports, host);
+        }
+        if let Err(error) = self.store.delete_lun(id.0) {
+            state.luns.insert(id, lun);
+            for host in &hosts {
+                state.show(&self.exports, host);
+            }
+            return Err(store_error(error));
+        }
+        for (host, number) in &lun.record.map {
+            state.give_back(host, *number);
+        }
+        let luns = &state.luns;
+        state.sets.retain(|_, set| {
+            set.targets.is_empty() || set.targets.values().any(|c| luns.contains_key(c))
+        });
+        Ok(())
+    }
+
+    /// Replaces the records of several LUNs, in the store in one transaction and in the state.
+    fn set_records(
+        &self,
+        state: &mut State,
+        records: Vec<(LunId, Record)>,
+    ) -> Result<(), ArrayError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let owners: Vec<_> = records
+            .iter()
+            .map(|(id, record)| (id.0, record.encode()))
+            .collect();
+        self.store.set_owner(&owners).map_err(store_error)?;
+        for (id, record) in records {
+            state
+                .luns
+                .get_mut(&id)
+                .expect("only known LUNs get records")
+                .record = record;
+        }
+        Ok(())
+    }
+
+    /// Maps LUNs to a host, all or none; those mapped already stay where they are.
+    fn map_luns(
+        &self,
+        state: &mut State,
+        host: &str,
+        luns: &BTreeSet<LunId>,
+    ) -> Result<(), ArrayError> {
+        let unmapped: Vec<LunId> = luns
+            .iter()
+            .copied()
+            .filter(|lun| !state.luns[lun].record.map.contains_key(host))
+            .collect();
+        let numbers = state.numbers_of(host).peek(unmapped.len());
+        let Some(numbers) = numbers else {
+            return refuse(
+                ArrayErrorKind::LimitReached,
+                format!(
+                    "host {host} has no LUN number left for {} more LUNs",
+                    unmapped.len()
+                ),
+                "unmap or delete copies of that host: it can have 254 LUNs",
+            );
+        };
+        let mut records = Vec::with_capacity(unmapped.len());
+        for (lun, number) in unmapped.iter().zip(&numbers) {
+            let mut record = state.luns[lun].record.in_state(LunState::Mapped);
+            record.map.insert(host.to_owned(), *number);
+            if let Some(copy) = &mut record.copy {
+                copy.importing_host = Some(host.to_owned());
+            }
+            records.push((*lun, record));
+        }
+        self.set_records(state, records)?;
+        for number in numbers {
+            state.numbers_of(host).take(number);
+        }
+        state.show(&self.exports, host);
+        Ok(())
+    }
+
+    /// Unmaps LUNs from a host; those not mapped stay so.
+    fn unmap_luns(
+        &self,
+        state: &mut State,
+        host: &str,
+        luns: &BTreeSet<LunId>,
+    ) -> Result<(), ArrayError> {
+        let mut records = Vec::new();
+        let mut numbers = Vec::new();
+        for lun in luns {
+            let mut record = state.luns[lun].record.clone();
+            if let Some(number) = record.map.remove(host) {
+                numbers.push(number);
+                records.push((*lun, record));
+            }
+        }
+        self.set_records(state, records)?;
+        for number in numbers {
+            state.give_back(host, number);
+        }
+        state.show(&self.exports, host);
+        Ok(())
+    }
+}
+
+impl State {
+    fn lun(&self, id: LunId) -> Result<&Lun, ArrayError> {
+        self.luns.get(&id).ok_or_else(|| {
+            ArrayError::new(
+                ArrayErrorKind::UnknownLun,
+                format!("there is no LUN {id}"),
+                "look at `shadowlun lun list`",
+            )
+        })
+    }
+
+    /// Shows to a host what its map says.
+    fn show(&self, exports: &Exports, host: &str) {
+        let mapped = self.luns.values().filter_map(|lun| {
+            let number = lun.record.map.get(host)?;
+            Some((*number, Arc::clone(&lun.unit)))
+        });
+        exports.show(host, mapped.collect());
+    }
+
+    fn numbers_of(&mut self, host: &str) -> &mut Numbers {
+        self.numbers
+            .entry(host.to_owned())
+            .or_insert_with(|| Numbers::new([]))
+    }
+
+    fn give_back(&mut self, host: &str, number: u8) {
+        if let Some(numbers) = self.numbers.get_mut(host) {
+            numbers.give_back(number);
+        }
+    }
+
+    /// Refuses what would pull a LUN from under a set that has still to capture it, or under a resync.
+    fn check_idle(&self, id: LunId) -> Result<(), ArrayError> {
+        let waits =
+            |set: &SnapshotSet| set.phase != Phase::Captured && set.targets.contains_key(&id);
+        if let Some((set, _)) = self.sets.iter().find(|(_, set)| waits(set)) {
+            return refuse(
+                ArrayErrorKind::WrongState,
+                format!("LUN {id} is being copied by set {set}"),
+                "wait until the set is finished, or abort it",
+            );
+        }
+        if self.busy.contains(&id) {
+            return refuse(
+                ArrayErrorKind::WrongState,
+                format!("LUN {id} takes part in a resync"),
+                "try again when it has finished",
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Lun {
+    fn new(store: &Store, id: LunId, size_bytes: u64, record: Record) -> Result<Self, StoreError> {
+        let fence = WriteFence::new();
+        let disk = Disk::new(store.device(id.0)?);
+        let unit = LogicalUnit::disk(disk, Arc::clone(&fence), scsi_identity(&record.identity));
+        Ok(Self {
+            size_bytes,
+            record,
+            fence,
+            unit,
+        })
+    }
+}
+
+/// All LUNs of the store, without the unreported copies of sets whose daemon died: those are deleted.
+fn load_luns(store: &Store, catalogue: &Catalogue) -> Result<BTreeMap<LunId, Lun>, OpenError> {
+    let mut luns = BTreeMap::new();
+    let mut leftovers = Vec::new();
+    for stored in store.luns() {
+        let id = LunId(stored.id);
+        let mut record = Record::decode(&stored.owner)
+            .map_err(|source| OpenError::Record { lun: id, source })?;
+        if record.untold() {
+            leftovers.push((id, record));
+            continue;
+        }
+        record.map.retain(|host, _| {
+            let known = catalogue.hosts.contains_key(host);
+            if !known {
+                tracing::warn!(lun = %id, host, "mapped to a host that is not in the catalogue: ignored");
+            }
+            known
+        });
+        luns.insert(id, Lun::new(store, id, stored.size_bytes, record)?);
+    }
+    for (id, record) in leftovers {
+        let set = record.copy.as_ref().map(|copy| copy.set);
+        tracing::info!(lun = %id, name = record.name, ?set, "discarded: its set was never reported");
+        store.delete_lun(id.0)?;
+    }
+    Ok(luns)
+}
+
+/// Reported sets, from the tags of their copies.
+fn rebuild_sets(luns: &BTreeMap<LunId, Lun>) -> BTreeMap<SetId, SnapshotSet> {
+    let mut sets = BTreeMap::new();
+    for (id, lun) in luns {
+        let Some(tag) = &lun.record.copy else {
+            continue;
+        };
+        let set = sets.entry(tag.set).or_insert_with(|| {
+            let mut set = SnapshotSet::new(&tag.creator_host, None, Instant::now());
+            set.phase = Phase::Captured;
+            set
+        });
+        set.targets.insert(tag.source, *id);
+        for snapshot in &tag.snapshots {
+            set.snapshots.entry(*snapshot).or_default().push(tag.source);
+        }
+    }
+    sets
+}
+
+/// The four characters that INQUIRY shows for LUNs created by this version: major and minor number.
+fn revision() -> [u8; 4] {
+    let part = |text: &str| text.parse::<u32>().unwrap_or(0) % 100;
+    let (major, minor) = (
+        part(env!("CARGO_PKG_VERSION_MAJOR")),
+        part(env!("CARGO_PKG_VERSION_MINOR")),
+    );
+    let digit = |value: u32| b'0' + u8::try_from(value % 10).expect("one digit");
+    [
+        digit(major / 10),
+        digit(major),
+        digit(minor / 10),
+        digit(minor),
+    ]
+}
+
+fn new_identity(id: LunId, config: &Config) -> LunIdentity {
+    LunIdentity::new(id, config.oui, revision())
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

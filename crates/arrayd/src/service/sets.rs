@@ -1,0 +1,702 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Check, prepare, ready, arm, commit, report and abort: the table of [`crate::sets`] carried out.
+
+use super::refusal::{refuse, store_error};
+use super::{LUNS_PER_SET_MAX, Service, State, new_identity, unix_now};
+use crate::record::Record;
+use crate::sets::{Action, Event, Phase, SnapshotSet};
+use array_api::{
+    AbortOutcome, Armed, ArrayError, ArrayErrorKind, CheckAnswer, CheckRequest, CommitReport,
+    CopyInfo, CopyNeeds, CopyReport, LunId, LunState, PrepareOutcome, PrepareRequest, Readiness,
+    SetId, SnapshotId,
+};
+use block::{WriteFence, hold_all};
+use lun_store::Capture;
+use std::collections::BTreeSet;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Writes in flight get this long to come to rest. Together with the capture, one short transaction, writes are held
+/// for less than the 2 s of the design.
+const DRAIN_MAX: Duration = Duration::from_millis(1_500);
+/// How long an abort, or another commit, waits for a commit under way.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+/// VSS takes at most 64 volumes into a set; this is room for whoever takes more, and a bound for the tag.
+const SNAPSHOTS_PER_SET_MAX: usize = 512;
+
+struct CapturePlan {
+    fences: Vec<Arc<WriteFence>>,
+    captures: Vec<Capture>,
+    records: Vec<(LunId, Record)>,
+    deadline: Instant,
+    cancelled: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Service {
+    /// Whether a copy could be prepared now, and if not, why.
+    pub fn check(&self, host: &str, request: &CheckRequest) -> CheckAnswer {
+        let state = self.lock();
+        let refusal = self
+            .check_copyable(
+                &state,
+                host,
+                &request.luns,
+                &request.needs,
+                request.luns.len(),
+            )
+            .and_then(|()| check_numbers(&state, host, request.luns.len()))
+            .err();
+        CheckAnswer {
+            supported: refusal.is_none(),
+            reason: refusal.map(|error| error.message),
+        }
+    }
+
+    /// Adds one shadow copy to a set; a set that this host left unreported is discarded for it.
+    pub fn prepare(
+        &self,
+        host: &str,
+        id: SetId,
+        request: &PrepareRequest,
+    ) -> Result<PrepareOutcome, ArrayError> {
+        let mut state = self.lock();
+        if let Some(set) = state.sets.get_mut(&id) {
+            set.touched = Instant::now();
+            if let Some(outcome) = repeated(set, host, id, request)? {
+                return Ok(outcome);
+            }
+        }
+        let known = state.sets.get(&id).map(|set| set.targets.clone());
+        let known = known.unwrap_or_default();
+        let missing: Vec<LunId> = request
+            .luns
+            .iter()
+            .copied()
+            .filter(|lun| !known.contains_key(lun))
+            .collect();
+        self.check_copyable(&state, host, &request.luns, &request.needs, missing.len())?;
+        if known.len() + missing.len() > LUNS_PER_SET_MAX {
+            return refuse(
+                ArrayErrorKind::LimitReached,
+                format!("a set has at most {LUNS_PER_SET_MAX} LUNs"),
+                "take fewer volumes into the set",
+            );
+        }
+        let mut state = self.discard_other_sets(state, host, id)?;
+        self.reserve(&mut state, host, id, request, &missing)?;
+        Ok(PrepareOutcome::Added)
+    }
+
+    fn reserve(
+        &self,
+        state: &mut State,
+        host: &str,
+        id: SetId,
+        request: &PrepareRequest,
+        missing: &[LunId],
+    ) -> Result<(), ArrayError> {
+        let mut created = Vec::new();
+        let result = self.reserve_targets(state, host, id, request, missing, &mut created);
+        if let Err(error) = result {
+            for (_, copy) in created {
+                // What cannot be deleted now is RESERVED and goes at the next start.
+                if let Err(cleanup) = self.remove(state, copy) {
+                    tracing::warn!(%copy, error = %cleanup, "a reservation could not be taken back");
+                }
+            }
+            return Err(error);
+        }
+        let set = state
+            .sets
+            .entry(id)
+            .or_insert_with(|| SnapshotSet::new(host, Some(request.needs), Instant::now()));
+        set.targets.extend(created);
+        set.snapshots.insert(request.snapshot, request.luns.clone());
+        Ok(())
+    }
+
+    fn reserve_targets(
+        &self,
+        state: &mut State,
+        host: &str,
+        set: SetId,
+        request: &PrepareRequest,
+        missing: &[LunId],
+        created: &mut Vec<(LunId, LunId)>,
+    ) -> Result<(), ArrayError> {
+        for source in missing {
+            let copy = self.fresh_id(state)?;
+            let original = state.lun(*source)?;
+            let size_bytes = original.size_bytes;
+            let name = copy_name(&original.record.name, copy);
+            let tag = CopyInfo {
+                set,
+                snapshots: vec![request.snapshot],
+                source: *source,
+                creator_host: host.to_owned(),
+                importing_host: None,
+                state: LunState::Reserved,
+                created_unix_s: unix_now(),
+            };
+            let record = Record::new(
+                name,
+                new_identity(copy, &self.config),
+                unix_now(),
+                Some(tag),
+            );
+            self.create(state, copy, size_bytes, record)?;
+            created.push((*source, copy));
+        }
+        // A LUN that another volume of the set shares keeps its one target (SEQ-20), which now serves two copies.
+        let shared = request.luns.iter().filter(|lun| !missing.contains(lun));
+        let records = shared
+            .map(|source| {
+                let copy = state.sets[&set].targets[source];
+                (
+                    copy,
+                    with_snapshot(&state.luns[&copy].record, request.snapshot),
+                )
+            })
+            .collect();
+        self.set_records(state, records)
+    }
+
+    /// Whether the set can be armed. Targets of this store are ready as soon as they are reserved.
+    pub fn ready(&self, host: &str, id: SetId) -> Result<Readiness, ArrayError> {
+        let mut state = self.lock();
+        let set = own_set(&mut state, host, id)?;
+        set.action(id, Event::Ready)?;
+        Ok(Readiness::Ready)
+    }
+
+    /// Writes back what the sources hold unflushed, so that the commit is short, and starts the deadline.
+    pub fn arm(&self, host: &str, id: SetId) -> Result<Armed, ArrayError> {
+        let deadline = Instant::now() + self.config.commit_deadline;
+        let sources: Vec<u128> = {
+            let mut state = self.lock();
+            let set = own_set(&mut state, host, id)?;
+            if set.action(id, Event::Arm)? == Action::SayDeadline {
+                return Ok(time_left(set));
+            }
+            let sources = set.targets.keys().map(|lun| lun.0).collect();
+            self.check_space()?;
+            sources
+        };
+        self.store.write_back(&sources).map_err(store_error)?;
+        let mut state = self.lock();
+        let set = own_set(&mut state, host, id)?;
+        if set.action(id, Event::Arm)? == Action::WriteBackAndArm {
+            set.advance(Event::Arm);
+            set.deadline = Some(deadline);
+        }
+        Ok(time_left(set))
+    }
+
+    /// Captures all LUNs of the set at one instant. Goes to its end whatever becomes of the caller.
+    pub fn commit(&self, host: &str, id: SetId) -> Result<CommitReport, ArrayError> {
+        let started = Instant::now();
+        let plan = match self.begin_commit(host, id)? {
+            Ok(plan) => plan,
+            Err(report) => return Ok(report),
+        };
+        let luns = plan.captures.len();
+        let result = self.capture(&plan, id);
+        let result = result.map(|held| CommitReport {
+            held_us: micros(held),
+            total_us: micros(started.elapsed()),
+            luns: u32::try_from(luns).expect("bounded by LUNS_PER_SET_MAX"),
+        });
+        self.end_commit(id, plan, result)
+    }
+
+    /// The plan of the capture, or the report of one that was made before.
+    fn begin_commit(
+        &self,
+        host: &str,
+        id: SetId,
+    ) -> Result<Result<CapturePlan, CommitReport>, ArrayError> {
+        let mut state = self.lock();
+        loop {
+            let set = own_set(&mut state, host, id)?;
+            match set.action(id, set.commit_event(Instant::now()))? {
+                Action::Wait => state = self.wait_settled(state, id)?,
+                Action::SayCommitted => {
+                    return set.report.map(Err).ok_or_else(|| {
+                        ArrayError::new(
+                            ArrayErrorKind::WrongState,
+                            format!("set {id} was committed before the array was restarted"),
+                            "go on with report",
+                        )
+                    });
+                }
+                _ => break,
+            }
+        }
+        self.check_space()?;
+        let set = own_set(&mut state, host, id)?;
+        set.advance(Event::Commit);
+        let set = set.clone();
+        Ok(Ok(plan(&state, &set)))
+    }
+
+    /// The fence and the capture. Nothing in here waits for the state's lock: a question under way would prolong the
+    /// time in which writes are held.
+    fn capture(&self, plan: &CapturePlan, id: SetId) -> Result<Duration, ArrayError> {
+        let held_from = Instant::now();
+        let drain_until = plan.deadline.min(held_from + DRAIN_MAX);
+        let hold = hold_all(&plan.fences, drain_until).or_else(|error| {
+            refuse(
+                ArrayErrorKind::FenceTimeout,
+                format!("set {id} was not captured: {error}"),
+                "try again when the array is less busy",
+            )
+        })?;
+        if plan.cancelled.load(std::sync::atomic::Ordering::SeqCst) {
+            return refuse(
+                ArrayErrorKind::WrongState,
+                format!("set {id} was given up during its commit; nothing was captured"),
+                "start a new set",
+            );
+        }
+        if Instant::now() > plan.deadline {
+            return refuse(
+                ArrayErrorKind::DeadlinePassed,
+                format!("set {id} was armed too long ago; nothing was captured"),
+                "give the set up and start a new one",
+            );
+        }
+        let result = self.store.capture(&plan.captures);
+        drop(hold);
+        let held = held_from.elapsed();
+        result.map(|()| held).map_err(store_error)
+    }
+
+    fn end_commit(
+        &self,
+        id: SetId,
+        plan: CapturePlan,
+        result: Result<CommitReport, ArrayError>,
+    ) -> Result<CommitReport, ArrayError> {
+        let mut state = self.lock();
+        let captured = result.is_ok();
+        if captured {
+            for (copy, record) in plan.records {
+                let lun = state.luns.get_mut(&copy);
+                lun.expect("targets of a set under commit stay").record = record;
+            }
+        }
+        let set = state.sets.get_mut(&id);
+        let set = set.expect("a set under commit stays");
+        set.advance(match captured {
+            true => Event::CommitDone,
+            false => Event::CommitFailed,
+        });
+        set.touched = Instant::now();
+        set.report = result.as_ref().ok().copied();
+        if set.abandoned {
+            let host = set.host.clone();
+            self.discard(&mut state, &host, id, false);
+        }
+        self.settled.notify_all();
+        drop(state);
+        match &result {
+            Ok(report) => {
+                tracing::info!(set = %id, report.luns, report.held_us, report.total_us, "captured")
+            }
+            Err(error) => tracing::warn!(set = %id, %error, "not captured"),
+        }
+        result
+    }
+
+    /// The copies of `sources`, REPORTED from now on.
+    pub fn report(
+        &self,
+        host: &str,
+        id: SetId,
+        sources: &[LunId],
+    ) -> Result<Vec<CopyReport>, ArrayError> {
+        let mut state = self.lock();
+        let set = own_set(&mut state, host, id)?;
+        set.action(id, Event::Report)?;
+        let targets = set.targets.clone();
+        let mut reports = Vec::with_capacity(sources.len());
+        let mut records = Vec::new();
+        for source in sources {
+            let copy = targets
+                .get(source)
+                .filter(|copy| state.luns.contains_key(copy));
+            let Some(&copy) = copy else {
+                return refuse(
+                    ArrayErrorKind::UnknownLun,
+                    format!("set {id} has no copy of LUN {source}"),
+                    "ask for LUNs that were prepared for it",
+                );
+            };
+            let record = &state.luns[&copy].record;
+            reports.push(CopyReport {
+                source: *source,
+                copy,
+                identity: record.identity.clone(),
+            });
+            if record.state() == Some(LunState::Captured)
+                && !records.iter().any(|(known, _)| *known == copy)
+            {
+                records.push((copy, record.in_state(LunState::Reported)));
+            }
+        }
+        self.set_records(&mut state, records)?;
+        Ok(reports)
+    }
+
+    /// Gives a set up.
+    pub fn abort(
+        &self,
+        host: &str,
+        id: SetId,
+        reported_too: bool,
+    ) -> Result<AbortOutcome, ArrayError> {
+        let mut state = self.lock();
+        own_set(&mut state, host, id)?;
+        let mut state = self.settle(state, id)?;
+        own_set(&mut state, host, id)?;
+        let outcome = self.discard(&mut state, host, id, reported_too);
+        tracing::info!(
+            set = %id,
+            discarded = outcome.discarded.len(),
+            kept = outcome.kept.len(),
+            "aborted"
+        );
+        Ok(outcome)
+    }
+
+    /// Discards unreported sets that nobody called for since the configured time (SEQ-7).
+    pub fn discard_idle(&self) {
+        let mut state = self.lock();
+        let idle: Vec<(SetId, String)> = state
+            .sets
+            .iter()
+            .filter(|(_, set)| set.touched.elapsed() >= self.config.set_idle)
+            .filter(|(_, set)| set.phase != Phase::Committing && has_untold(&state, set))
+            .map(|(id, set)| (*id, set.host.clone()))
+            .collect();
+        for (id, host) in idle {
+            tracing::info!(set = %id, host, "discarded: nobody called for it any more");
+            self.discard(&mut state, &host, id, false);
+        }
+    }
+
+    /// Lets a commit of the set come to its end, cancelled if it still can be.
+    fn settle<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        id: SetId,
+    ) -> Result<MutexGuard<'a, State>, ArrayError> {
+        while let Some(set) = state.sets.get_mut(&id) {
+            if set.action(id, Event::Abort)? != Action::Wait {
+                break;
+            }
+            set.cancel();
+            state = match self.wait_settled(state, id) {
+                Ok(state) => state,
+                Err(error) => {
+                    if let Some(set) = self.lock().sets.get_mut(&id) {
+                        set.abandoned = set.phase == Phase::Committing;
+                    }
+                    return Err(error);
+                }
+            };
+        }
+        Ok(state)
+    }
+
+    fn wait_settled<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        id: SetId,
+    ) -> Result<MutexGuard<'a, State>, ArrayError> {
+        let committing = |state: &mut State| {
+            state
+                .sets
+                .get(&id)
+                .is_some_and(|set| set.phase == Phase::Committing)
+        };
+        let (state, waited) = self
+            .settled
+            .wait_timeout_while(state, SETTLE_MAX, committing)
+            .expect("see lock");
+        if waited.timed_out() {
+            return refuse(
+                ArrayErrorKind::Internal,
+                format!("the commit of set {id} does not come to its end"),
+                "look at the disks of the array",
+            );
+        }
+        Ok(state)
+    }
+
+    fn discard_other_sets<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        host: &str,
+        keep: SetId,
+    ) -> Result<MutexGuard<'a, State>, ArrayError> {
+        let others: Vec<SetId> = state
+            .sets
+            .iter()
+            .filter(|(id, set)| set.host == host && **id != keep && has_untold(&state, set))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in others {
+            state = self.settle(state, id)?;
+            if state.sets.contains_key(&id) {
+                tracing::info!(set = %id, host, "discarded: its host prepares another set");
+                self.discard(&mut state, host, id, false);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Deletes what was not reported, and with `reported_too` also reported copies that no other host has mapped.
+    /// The set is forgotten unless reported copies stay its own.
+    fn discard(
+        &self,
+        state: &mut State,
+        host: &str,
+        id: SetId,
+        reported_too: bool,
+    ) -> AbortOutcome {
+        let mut outcome = AbortOutcome::default();
+        let Some(mut set) = state.sets.remove(&id) else {
+            return outcome;
+        };
+        for copy in set.targets.values().copied() {
+            let Some(lun) = state.luns.get(&copy) else {
+                continue;
+            };
+            let record = &lun.record;
+            let elsewhere = record.map.keys().any(|mapped| mapped != host);
+            if !record.untold() && (record.copy.is_none() || !reported_too || elsewhere) {
+                if record.copy.is_some() && reported_too {
+                    let unmapped = self.unmap_luns(state, host, &BTreeSet::from([copy]));
+                    log_leftover(copy, unmapped);
+                }
+                outcome.kept.push(copy);
+                continue;
+            }
+            match self.remove(state, copy) {
+                Ok(()) => outcome.discarded.push(copy),
+                // Unreported ones go at the next start; reported ones are listed as orphans.
+                Err(error) => {
+                    log_leftover(copy, Err(error));
+                    outcome.kept.push(copy);
+                }
+            }
+        }
+        if !reported_too && !outcome.kept.is_empty() {
+            set.targets.retain(|_, copy| outcome.kept.contains(copy));
+            state.sets.insert(id, set);
+        }
+        outcome
+    }
+
+    fn check_copyable(
+        &self,
+        state: &State,
+        host: &str,
+        luns: &[LunId],
+        needs: &CopyNeeds,
+        new_targets: usize,
+    ) -> Result<(), ArrayError> {
+        let distinct: BTreeSet<_> = luns.iter().collect();
+        if luns.is_empty() || distinct.len() != luns.len() {
+            return refuse(
+                ArrayErrorKind::InvalidRequest,
+                "the request names no LUN, or one twice",
+                "name each LUN of the volume once",
+            );
+        }
+        for id in luns {
+            let lun = state.lun(*id)?;
+            if !lun.record.map.contains_key(host) {
+                return refuse(
+                    ArrayErrorKind::Forbidden,
+                    format!("LUN {id} is not mapped to host {host}"),
+                    "map it to that host first: only what a host sees may it copy",
+                );
+            }
+            if state.busy.contains(id) {
+                state.check_idle(*id)?;
+            }
+        }
+        if needs.plex {
+            return refuse(
+                ArrayErrorKind::NotSupported,
+                "this array makes differential copies only",
+                "ask for a differential copy, or leave the choice to the provider",
+            );
+        }
+        match new_targets {
+            0 => Ok(()),
+            _ => self.check_space(),
+        }
+    }
+
+    fn check_space(&self) -> Result<(), ArrayError> {
+        let free = self.store.usage().free_bytes;
+        let floor = self.config.free_floor_bytes;
+        if free < floor {
+            return refuse(
+                ArrayErrorKind::NoSpace,
+                format!("{free} bytes are free, and below {floor} no copy is made"),
+                "delete copies, or give the store more space",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What a request for a set that exists comes to, when it is no new snapshot.
+fn repeated(
+    set: &SnapshotSet,
+    host: &str,
+    id: SetId,
+    request: &PrepareRequest,
+) -> Result<Option<PrepareOutcome>, ArrayError> {
+    if set.host != host {
+        return refuse(
+            ArrayErrorKind::Forbidden,
+            format!("set {id} belongs to another host"),
+            "use a set id of your own",
+        );
+    }
+    let same_needs = set.needs.is_none_or(|needs| needs == request.needs);
+    let known = set.snapshots.get(&request.snapshot);
+    if same_needs && known == Some(&request.luns) {
+        return Ok(Some(PrepareOutcome::Identical));
+    }
+    set.action(id, Event::Prepare)?;
+    if known.is_some() || !same_needs {
+        return refuse(
+            ArrayErrorKind::InvalidRequest,
+            format!(
+                "snapshot {} was prepared with other LUNs or needs",
+                request.snapshot
+            ),
+            "repeat a request unchanged, or use another snapshot id",
+        );
+    }
+    if set.snapshots.len() >= SNAPSHOTS_PER_SET_MAX {
+        return refuse(
+            ArrayErrorKind::LimitReached,
+            format!("a set has at most {SNAPSHOTS_PER_SET_MAX} snapshots"),
+            "take fewer volumes into the set",
+        );
+    }
+    Ok(None)
+}
+
+fn own_set<'a>(
+    state: &'a mut State,
+    host: &str,
+    id: SetId,
+) -> Result<&'a mut SnapshotSet, ArrayError> {
+    match state.sets.get_mut(&id).filter(|set| set.host == host) {
+        Some(set) => {
+            set.touched = Instant::now();
+            Ok(set)
+        }
+        None => refuse(
+            ArrayErrorKind::UnknownSet,
+            format!(
+                "host {host} has no set {id}: never prepared, or finished, aborted or discarded"
+            ),
+            "prepare it first",
+        ),
+    }
+}
+
+/// AreLunsSupported has to say FALSE when the host could not be shown the copies (design, "Shadow LUNs come up").
+fn check_numbers(state: &State, host: &str, wanted: usize) -> Result<(), ArrayError> {
+    let free = state
+        .numbers
+        .get(host)
+        .map_or(254, |numbers| numbers.free());
+    let pending: usize = state
+        .sets
+        .values()
+        .filter(|set| set.host == host)
+        .flat_map(|set| set.targets.values())
+        .filter(|copy| state.luns.get(copy).is_some_and(|lun| lun.record.untold()))
+        .count();
+    if free < pending + wanted {
+        return refuse(
+            ArrayErrorKind::LimitReached,
+            format!("host {host} has no LUN number left for {wanted} more copies"),
+            "unmap or delete copies of that host: it can have 254 LUNs",
+        );
+    }
+    Ok(())
+}
+
+fn plan(state: &State, set: &SnapshotSet) -> CapturePlan {
+    let mut plan = CapturePlan {
+        fences: Vec::new(),
+        captures: Vec::new(),
+        records: Vec::new(),
+        deadline: set.deadline.expect("an armed set has a deadline"),
+        cancelled: Arc::clone(&set.cancelled),
+    };
+    for (source, copy) in &set.targets {
+        let record = state.luns[copy].record.in_state(LunState::Captured);
+        plan.fences.push(Arc::clone(&state.luns[source].fence));
+        plan.captures.push(Capture {
+            source: source.0,
+            target: copy.0,
+            owner: record.encode(),
+        });
+        plan.records.push((*copy, record));
+    }
+    plan
+}
+
+fn has_untold(state: &State, set: &SnapshotSet) -> bool {
+    let untold = |copy: &LunId| state.luns.get(copy).is_some_and(|lun| lun.record.untold());
+    set.targets.values().any(untold)
+}
+
+fn time_left(set: &SnapshotSet) -> Armed {
+    let deadline = set.deadline.expect("an armed set has a deadline");
+    let left = deadline
+        .saturating_duration_since(Instant::now())
+        .as_millis();
+    Armed {
+        commit_within_ms: u32::try_from(left).expect("at most 8000"),
+    }
+}
+
+fn with_snapshot(record: &Record, snapshot: SnapshotId) -> Record {
+    let mut record = record.clone();
+    if let Some(copy) = &mut record.copy
+        && !copy.snapshots.contains(&snapshot)
+    {
+        copy.snapshots.push(snapshot);
+    }
+    record
+}
+
+/// The source's name and the first digits of the copy's id: unique enough to be typed.
+fn copy_name(source: &str, copy: LunId) -> String {
+    let stem: String = source.chars().take(48).collect();
+    let digits = copy.to_string();
+    format!("{stem}~{}", &digits[..8])
+}
+
+fn log_leftover(copy: LunId, result: Result<(), ArrayError>) {
+    if let Err(error) = result {
+        tracing::warn!(%copy, %error, "a copy could not be given up");
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
