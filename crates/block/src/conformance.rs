@@ -118,10 +118,11 @@ fn assert_same(found: &[u8], expected: &[u8], what: &str) {
 
 /// Unwritten ranges read as zeros.
 pub fn unwritten_reads_as_zeros(make: &dyn Fn(u64) -> Subject) {
-    let disk = make(SIZE).disk;
-    assert_zeros(&read(&disk, 0, MIB), "start");
-    assert_zeros(&read(&disk, SIZE - MIB, MIB), "end");
-    assert_zeros(&read(&disk, 8 * MIB - 512 * 8, 8 * KIB), "border");
+    let subject = make(SIZE);
+    let disk = &subject.disk;
+    assert_zeros(&read(disk, 0, MIB), "start");
+    assert_zeros(&read(disk, SIZE - MIB, MIB), "end");
+    assert_zeros(&read(disk, 8 * MIB - 512 * 8, 8 * KIB), "border");
 }
 
 /// A write of single blocks at places that are no multiples of anything larger is read back, and nothing beside it.

@@ -5,11 +5,12 @@
 //! Windows), then flushes in transactions of at most 64 rows, then reclaiming. A capture thus waits for one small
 //! transaction at most, however much there is to flush.
 use crate::StoreError;
+use crate::fold::LEAVES_PER_FOLD_MAX;
 use crate::inner::Inner;
 use crate::lun::{FlushGoal, LunState};
 use crate::meta::Batch;
 use crate::sync::MutexExt;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
@@ -31,6 +32,8 @@ struct Work {
     flushes: Vec<FlushRequest>,
     /// Lineages that may have rows which nobody can see, and where to go on looking.
     reclaim: BTreeMap<u64, (u32, u64)>,
+    /// Leaves that may hold chunks in two halves without need, as (LUN, leaf).
+    folds: BTreeSet<(u128, u32)>,
     reclaiming: bool,
     stop: bool,
     stopped: bool,
@@ -49,6 +52,7 @@ enum Next {
     Flush(Vec<FlushRequest>),
     GoOn,
     Reclaim(u64, (u32, u64)),
+    Fold(Vec<(u128, u32)>),
     Stop,
 }
 
@@ -113,10 +117,16 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Looks whether chunks of these leaves can be put together.
+    pub(crate) fn fold(&self, leaves: Vec<(u128, u32)>) {
+        self.work.locked().folds.extend(leaves);
+        self.changed.notify_one();
+    }
+
     /// Waits until nothing is left to reclaim.
     pub(crate) fn wait_reclaimed(&self) -> Result<(), StoreError> {
         let mut work = self.work.locked();
-        while work.reclaiming || !work.reclaim.is_empty() {
+        while work.reclaiming || !work.reclaim.is_empty() || !work.folds.is_empty() {
             if work.stopped {
                 return Err(StoreError::Closed);
             }
@@ -141,6 +151,7 @@ impl Queue {
             if poisoned() {
                 // Reclaiming writes; what it did not get to is found again at the next open.
                 work.reclaim.clear();
+                work.folds.clear();
             }
             work.reclaiming = false;
             if let Some(job) = work.jobs.pop_front() {
@@ -160,6 +171,11 @@ impl Queue {
             if let Some((lineage, from)) = work.reclaim.pop_first() {
                 work.reclaiming = true;
                 return Next::Reclaim(lineage, from);
+            }
+            if !work.folds.is_empty() {
+                work.reclaiming = true;
+                let some = (0..LEAVES_PER_FOLD_MAX).map_while(|_| work.folds.pop_first());
+                return Next::Fold(some.collect());
             }
             self.idle.notify_all();
             work = self.changed.wait(work).expect("see sync");
@@ -276,6 +292,7 @@ fn step(inner: &Arc<Inner>, next: Next, group: &mut Option<FlushGroup>) {
                 inner.queue.go_on_reclaiming(lineage, from);
             }
         }
+        Next::Fold(leaves) => inner.fold_slice(leaves),
         Next::Stop => {}
     }
 }

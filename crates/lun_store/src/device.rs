@@ -63,7 +63,7 @@ fn parts(first: u64, end: u64) -> u16 {
 }
 
 /// Stretches of equal bits in `mask`, as ranges of parts.
-fn runs(mask: u16) -> impl Iterator<Item = Range<u64>> {
+pub(crate) fn runs(mask: u16) -> impl Iterator<Item = Range<u64>> {
     let bit = move |part: u64| part < 16 && mask & (1 << part) != 0;
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -212,7 +212,12 @@ impl LunDevice {
     }
 
     /// Fills `out` from byte `start` of a chunk, with one read per stretch of parts that lie together.
-    fn read_chunk(&self, entry: &Entry, start: u64, out: &mut [u8]) -> Result<(), BlockError> {
+    pub(crate) fn read_chunk(
+        &self,
+        entry: &Entry,
+        start: u64,
+        out: &mut [u8],
+    ) -> Result<(), BlockError> {
         let source = |part: u64| {
             let bit = 1 << part;
             match (entry.own_parts & bit != 0, entry.base_parts & bit != 0) {
@@ -241,7 +246,7 @@ impl LunDevice {
     }
 
     /// Writes to the data file; only a lack of space leaves the store usable.
-    fn write_data(&self, chunk: u32, start: u64, data: &[u8]) -> Result<(), BlockError> {
+    pub(crate) fn write_data(&self, chunk: u32, start: u64, data: &[u8]) -> Result<(), BlockError> {
         self.inner.data.write(chunk, start, data).map_err(|error| {
             let context = "writing the store's data file";
             match error.kind() {
@@ -298,10 +303,18 @@ impl LunDevice {
             })
             .count();
         }
-        let chunks = self.inner.allocator.locked().reserve(need);
-        let chunks = chunks.ok_or_else(|| {
-            BlockError::new(ErrorKind::NoSpace, "the store has no space for new data")
-        })?;
+        let Some(chunks) = self.inner.allocator.locked().reserve(need) else {
+            // A row of an older version that nobody else sees any more keeps chunks from being written in place.
+            // Owning the leaves replaces such rows at the next flush, after which this write is tried again.
+            for (target, map) in targets.iter().zip(&mut maps) {
+                let map = map.as_mut().expect("the leaf was loaded");
+                self.own_leaf(head, target.number, &target.leaf, map);
+            }
+            return Err(BlockError::new(
+                ErrorKind::NoSpace,
+                "the store has no space for new data",
+            ));
+        };
         let mut reserve = Reserve {
             inner: &self.inner,
             chunks,
@@ -353,7 +366,7 @@ impl LunDevice {
     }
 
     /// Makes the leaf the newest version's own: from here on its row refers to all its chunks too.
-    fn own_leaf(&self, head: &Head, number: u32, leaf: &Arc<Leaf>, map: &mut LeafMap) {
+    pub(crate) fn own_leaf(&self, head: &Head, number: u32, leaf: &Arc<Leaf>, map: &mut LeafMap) {
         let row = head.row(number);
         if map.row != Some(row) {
             let mut allocator = self.inner.allocator.locked();

@@ -196,6 +196,7 @@ impl Inner {
         match self.meta().and_then(|meta| meta.commit(batch)) {
             Ok(()) => {
                 self.release(&ended);
+                self.ask_folds(&changes.removed);
                 Ok(())
             }
             Err(error) => {
@@ -251,8 +252,10 @@ impl Inner {
 
     /// Gets back what space there is to get back: ends references that wait for a transaction, and reclaims.
     pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        self.check_writable()?;
         let all: Vec<_> = self.luns.shared().values().cloned().collect();
-        self.flush(all)?;
+        // Whether or not they have unflushed data: rows may wait that no data came with.
+        self.queue.flush(all)?;
         self.queue.wait_reclaimed()?;
         self.check_writable()
     }

@@ -25,6 +25,7 @@ mod committer;
 mod data;
 mod device;
 mod error;
+mod fold;
 mod format;
 mod inner;
 mod leaf;

@@ -185,8 +185,14 @@ impl LunState {
         pending.done_count == pending.durable_count
     }
 
-    pub(crate) fn has_unwritten_rows(&self) -> bool {
-        !self.pending.locked().dirty.is_empty()
+    /// Takes one leaf out of its turn.
+    pub(crate) fn take_dirty(&self, number: u32) -> Option<Dirty> {
+        let mut pending = self.pending.locked();
+        let place = pending
+            .dirty
+            .iter()
+            .position(|dirty| dirty.number == number)?;
+        pending.dirty.remove(place)
     }
 
     /// Starts a flush: everything that has returned by now has to be durable when it ends.

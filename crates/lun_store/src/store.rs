@@ -235,6 +235,11 @@ impl Store {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     fn shut(&mut self) -> Result<(), StoreError> {
         let Some(committer) = self.committer.take() else {
             return Ok(());

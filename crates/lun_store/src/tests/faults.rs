@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Failures of the store's own files: poison, do not limp.
+use super::{KIB, MIB, all, disk, fill, pair, snapshot, store};
+use crate::{Store, StoreError};
+use block::ErrorKind;
+use std::io;
+
+const SIZE: u64 = 64 * MIB;
+
+fn fail_next_write(store: &Store, kind: io::ErrorKind) {
+    *store.inner().data.faults.next_write.lock().unwrap() = Some(kind);
+}
+
+fn fail_next_sync(store: &Store) {
+    *store.inner().data.faults.next_sync.lock().unwrap() = Some(io::ErrorKind::Other);
+}
+
+/// A store with a LUN that has flushed and unflushed data.
+fn prepared() -> (tempfile::TempDir, Store) {
+    let (dir, store) = store(64);
+    store.create_lun(1, SIZE, b"mine").unwrap();
+    store.create_lun(2, SIZE, b"reserved").unwrap();
+    fill(&disk(&store, 1), 0, MIB, 1);
+    disk(&store, 1).flush().unwrap();
+    fill(&disk(&store, 1), 0, 4 * KIB, 2);
+    fill(&disk(&store, 1), 32 * MIB, 4 * KIB, 3);
+    (dir, store)
+}
+
+fn assert_poisoned_but_readable(store: &Store) {
+    let lun = disk(store, 1);
+    assert!(store.poisoned().is_some());
+    let kinds = [
+        lun.write(0, &[9; 512]).unwrap_err().kind(),
+        lun.unmap(0, MIB).unwrap_err().kind(),
+        lun.flush().unwrap_err().kind(),
+    ];
+    assert_eq!(kinds, [ErrorKind::Poisoned; 3]);
+    let refused = [
+        store.capture(&[pair(1, 2)]),
+        store.create_lun(7, SIZE, b""),
+        store.delete_lun(1),
+        store.set_owner(&[(1, vec![])]),
+        store.write_back(&[1]),
+        store.wait_reclaimed(),
+    ];
+    for result in refused {
+        assert!(matches!(result, Err(StoreError::Poisoned(_))), "{result:?}");
+    }
+    assert!(
+        all(&lun, 0, 4 * KIB, 2),
+        "what was acknowledged is readable"
+    );
+    assert!(all(&lun, 4 * KIB, MIB - 4 * KIB, 1));
+    assert!(all(&lun, 32 * MIB, 4 * KIB, 3), "also what no row tells of");
+}
+
+#[test]
+fn failed_sync_in_flush_poisons_until_reopened() {
+    let (dir, store) = prepared();
+    fail_next_sync(&store);
+    let error = disk(&store, 1).flush().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Poisoned);
+    assert_poisoned_but_readable(&store);
+    assert!(store.close().is_err(), "close says that it could not flush");
+    let store = Store::open(dir.path()).unwrap();
+    fill(&disk(&store, 1), 0, 4 * KIB, 4);
+    disk(&store, 1).flush().unwrap();
+    assert!(all(&disk(&store, 1), 4 * KIB, MIB - 4 * KIB, 1));
+}
+
+#[test]
+fn failed_sync_in_capture_captures_nothing_and_poisons() {
+    let (dir, store) = prepared();
+    fail_next_sync(&store);
+    assert!(store.capture(&[pair(1, 2)]).is_err());
+    assert_poisoned_but_readable(&store);
+    assert_eq!(store.lun(2).unwrap().owner, b"reserved");
+    assert!(all(&disk(&store, 2), 0, MIB, 0));
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.lun(2).unwrap().owner, b"reserved");
+    store.capture(&[pair(1, 2)]).unwrap();
+}
+
+#[test]
+fn failed_write_poisons() {
+    let (_dir, store) = prepared();
+    fail_next_write(&store, io::ErrorKind::Other);
+    let error = disk(&store, 1).write(16 * MIB, &[9; 4096]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(
+        all(&disk(&store, 1), 16 * MIB, 4096, 0),
+        "the write left no trace"
+    );
+    assert_poisoned_but_readable(&store);
+}
+
+#[test]
+fn full_file_system_refuses_the_write_and_nothing_else() {
+    let (_dir, store) = prepared();
+    let before = store.usage().free_bytes;
+    let lun = disk(&store, 1);
+    // The write is tried again after getting space back; by then there is some.
+    fail_next_write(&store, io::ErrorKind::StorageFull);
+    fill(&lun, 16 * MIB, 4 * KIB, 5);
+    assert!(all(&lun, 16 * MIB, 4 * KIB, 5));
+    assert_eq!(store.poisoned(), None);
+    assert_eq!(store.usage().free_bytes, before - 64 * KIB);
+    snapshot(&store, 1, 3);
+    assert!(all(&disk(&store, 3), 16 * MIB, 4 * KIB, 5));
+}
+
+#[test]
+fn writers_waiting_for_room_are_released_by_poison() {
+    let (_dir, store) = store(64);
+    store.create_lun(1, SIZE, b"").unwrap();
+    let lun = disk(&store, 1);
+    fail_next_sync(&store);
+    // More than may be unflushed: the writer has to meet the failed background flush.
+    let result = (0..48_u64).try_for_each(|mib| lun.write(mib * MIB, &vec![1; MIB as usize]));
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Poisoned);
+}
