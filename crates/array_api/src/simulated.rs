@@ -114,6 +114,11 @@ impl SimulatedArray {
         self.model().luns.len()
     }
 
+    /// The ids of all LUNs on the array.
+    pub fn luns(&self) -> Vec<LunId> {
+        self.model().luns.keys().copied().collect()
+    }
+
     /// Sets that the array still remembers.
     pub fn set_count(&self) -> usize {
         self.model().sets.len()

@@ -138,9 +138,8 @@ impl Initiator {
     pub fn connect(portal: &Portal, timeout: Duration) -> Result<Self, InitiatorError> {
         let text = |s: &str| CString::new(s).map_err(|_| InitiatorError::Setup(s.to_owned()));
         let seconds = i32::try_from(timeout.as_secs().max(1)).unwrap_or(i32::MAX);
-        let mut context =
-            Context::new(&text(&portal.initiator)?, &text(&portal.target)?, seconds)
-                .ok_or_else(|| InitiatorError::Setup(portal.initiator.clone()))?;
+        let mut context = Context::new(&text(&portal.initiator)?, &text(&portal.target)?, seconds)
+            .ok_or_else(|| InitiatorError::Setup(portal.initiator.clone()))?;
         context
             .connect(&text(&portal.address.to_string())?)
             .map_err(|reason| InitiatorError::Login {
@@ -252,7 +251,9 @@ impl Initiator {
         let mut at = offset;
         for part in data.chunks(TRANSFER_BYTES_MAX) {
             let lba = at / BLOCK_BYTES;
-            self.run("WRITE", lun, |c| c.write(lun, lba, part, BLOCK_BYTES as u32))?;
+            self.run("WRITE", lun, |c| {
+                c.write(lun, lba, part, BLOCK_BYTES as u32)
+            })?;
             at += part.len() as u64;
         }
         Ok(())

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The arrays that scenarios run against: the simulated one in RAM and the real daemon.
+
+mod daemon;
+mod real;
+mod simulated;
+
+pub use daemon::{Binaries, Daemon, Host, Usage};
+pub use real::RealArray;
+pub use simulated::Simulated;
+
+use crate::host::ProviderHost;
+use array_api::LunId;
+use vss_provider::LunDescription;
+
+/// The host on which VSS makes shadow copies.
+pub const CREATOR: &str = "winhost";
+/// Another host of the same host group, for imports.
+pub const IMPORTER: &str = "backuphost";
+/// LUNs that each fixture creates and maps to [`CREATOR`].
+pub const ORIGINAL_COUNT: usize = 3;
+/// Size of each of them.
+pub const ORIGINAL_BYTES: u64 = 1 << 30;
+
+/// What a scenario needs of an array besides its provider.
+///
+/// **Duties.** [`ORIGINAL_COUNT`] LUNs exist and are mapped to [`CREATOR`]; [`IMPORTER`] is in the same host group and
+/// has none. What this trait tells comes from the array and the host's view of it, never from a provider.
+pub trait ArrayUnderTest {
+    /// `simulated` or `real`, for reports.
+    fn name(&self) -> &'static str;
+
+    /// A provider loaded on `host`, with no memory of earlier ones.
+    fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>>;
+
+    /// The originals, as [`CREATOR`] sees them.
+    fn originals(&self) -> &[LunDescription];
+
+    /// The disks that `host` sees after a rescan, originals included.
+    fn disks(&self, host: &str) -> anyhow::Result<Vec<LunDescription>>;
+
+    /// LUNs on the array: originals, copies and reservations.
+    fn lun_count(&self) -> anyhow::Result<usize>;
+
+    /// Writes to the disk as `host` and reads it back, somewhere in its middle. Both keep the contents of other disks.
+    fn write_and_read_back(&self, host: &str, disk: &LunDescription) -> anyhow::Result<()>;
+
+    /// Cuts or mends the management connection of all hosts (fault DOWN).
+    fn set_down(&self, down: bool);
+
+    /// Grows with each management call that reaches the array; unchanged over a provider's call means no array call.
+    fn traffic(&self) -> u64;
+}
+
+/// The LUN of ours that a description is about, by its T10 vendor designator.
+pub fn lun_id(description: &LunDescription) -> Option<LunId> {
+    description.identifiers.iter().find_map(|identifier| {
+        array_api::LunIdentity::lun_id(&array_api::Designator {
+            code_set: u8::try_from(identifier.code_set).ok()?,
+            kind: u8::try_from(identifier.kind).ok()?,
+            bytes: identifier.bytes.clone(),
+        })
+    })
+}

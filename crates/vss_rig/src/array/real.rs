@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use super::{ArrayUnderTest, Binaries, CREATOR, Daemon, Host, IMPORTER, ORIGINAL_COUNT};
+use crate::description::{SeenDisk, disks};
+use crate::host::ProviderHost;
+use crate::in_process::InProcess;
+use crate::initiator::Initiator;
+use crate::interrupt::Interrupt;
+use crate::relay::Relay;
+use anyhow::{Context as _, ensure};
+use array_api::{Enrolment, HttpsArray};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use vss_provider::LunDescription;
+
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Where [`ArrayUnderTest::write_and_read_back`] writes.
+const SCRATCH_OFFSET: u64 = 512 << 20;
+const SCRATCH_BYTES: usize = 64 << 10;
+
+/// `shadowlund` with a store in a scratch folder: management over HTTPS through a relay, disks over iSCSI.
+pub struct RealArray {
+    // Dropped in this order: the daemon ends before its folder goes.
+    daemon: Daemon,
+    relay: Relay,
+    hosts: [Host; 2],
+    originals: Vec<LunDescription>,
+    _folder: tempfile::TempDir,
+}
+
+impl RealArray {
+    /// Starts the daemon and creates hosts and LUNs.
+    pub fn start(binaries: &Binaries, interrupt: &Interrupt) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("shadowlun-rig-")
+            .tempdir()?;
+        let daemon = Daemon::start(binaries, folder.path(), "8GiB", interrupt)?;
+        let relay = Relay::start(daemon.api_address())?;
+        let hosts = [
+            daemon.add_host(CREATOR, "iqn.1991-05.com.microsoft:winhost")?,
+            daemon.add_host(IMPORTER, "iqn.1991-05.com.microsoft:backuphost")?,
+        ];
+        daemon.cli(&["host", "group", "create", "test"])?;
+        for host in &hosts {
+            daemon.cli(&["host", "group", "add", "test", &host.name])?;
+        }
+        for index in 0..ORIGINAL_COUNT {
+            daemon.create_lun(&format!("original-{index}"), "1GiB", CREATOR)?;
+        }
+        let mut array = Self {
+            daemon,
+            relay,
+            hosts,
+            originals: Vec::new(),
+            _folder: folder,
+        };
+        array.originals = array.disks(CREATOR)?;
+        ensure!(
+            array.originals.len() == ORIGINAL_COUNT,
+            "{CREATOR} sees {} of {ORIGINAL_COUNT} LUNs",
+            array.originals.len()
+        );
+        Ok(array)
+    }
+
+    fn host(&self, name: &str) -> anyhow::Result<&Host> {
+        self.hosts
+            .iter()
+            .find(|host| host.name == name)
+            .with_context(|| format!("no host {name}"))
+    }
+
+    fn log_in(&self, host: &str) -> anyhow::Result<Initiator> {
+        let portal = self.daemon.portal(self.host(host)?)?;
+        Ok(Initiator::connect(&portal, COMMAND_TIMEOUT)?)
+    }
+
+    fn seen(&self, host: &str) -> anyhow::Result<Vec<SeenDisk>> {
+        Ok(disks(&mut self.log_in(host)?)?)
+    }
+}
+
+impl ArrayUnderTest for RealArray {
+    fn name(&self) -> &'static str {
+        "real"
+    }
+
+    fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>> {
+        let direct = &self.host(host)?.enrolment;
+        let relayed = Enrolment::new(
+            &self.relay.address().to_string(),
+            direct.key_pin(),
+            direct.token().clone(),
+        )?;
+        let zero = Instant::now();
+        Ok(Box::new(InProcess::new(
+            Arc::new(HttpsArray::new(&relayed)),
+            Arc::new(move || zero.elapsed()),
+        )))
+    }
+
+    fn originals(&self) -> &[LunDescription] {
+        &self.originals
+    }
+
+    fn disks(&self, host: &str) -> anyhow::Result<Vec<LunDescription>> {
+        let seen = self.seen(host)?;
+        Ok(seen.into_iter().map(|disk| disk.description).collect())
+    }
+
+    fn lun_count(&self) -> anyhow::Result<usize> {
+        Ok(self.daemon.usage()?.lun_count)
+    }
+
+    fn write_and_read_back(&self, host: &str, disk: &LunDescription) -> anyhow::Result<()> {
+        let mut initiator = self.log_in(host)?;
+        let seen = disks(&mut initiator)?;
+        let this = seen
+            .iter()
+            .find(|seen| seen.description.identifiers == disk.identifiers)
+            .context("the disk is not there")?;
+        let mut contents = Vec::new();
+        for other in &seen {
+            contents.push(initiator.read(other.lun, SCRATCH_OFFSET, SCRATCH_BYTES)?);
+        }
+        let fresh: Vec<u8> = uuid::Uuid::new_v4()
+            .as_bytes()
+            .iter()
+            .copied()
+            .cycle()
+            .take(SCRATCH_BYTES)
+            .collect();
+        initiator.write(this.lun, SCRATCH_OFFSET, &fresh)?;
+        for (other, before) in seen.iter().zip(&contents) {
+            let after = initiator.read(other.lun, SCRATCH_OFFSET, SCRATCH_BYTES)?;
+            let wanted = if other.lun == this.lun {
+                &fresh
+            } else {
+                before
+            };
+            ensure!(
+                after == *wanted,
+                "after a write to LUN {}, LUN {} has the wrong contents",
+                this.lun,
+                other.lun
+            );
+        }
+        Ok(())
+    }
+
+    fn set_down(&self, down: bool) {
+        match down {
+            true => self.relay.cut(),
+            false => self.relay.mend(),
+        }
+    }
+
+    fn traffic(&self) -> u64 {
+        self.relay.bytes_sent()
+    }
+}

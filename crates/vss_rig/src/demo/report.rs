@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the demo says at its end.
+
+use crate::host::CallRecord;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// One thing that had to hold.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// What had to hold.
+    pub name: &'static str,
+    /// `Ok` with what was found, or `Err` with what was found instead.
+    pub result: Result<String, String>,
+}
+
+/// The spans that the specification limits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Windows {
+    /// The NTFS writer stood still (TIME-4: 60 s at most).
+    pub freeze: Duration,
+    /// Writes were held by Windows, from flush to release (TIME-1: 10 s at most).
+    pub hold: Duration,
+    /// CommitSnapshots alone.
+    pub commit: Duration,
+}
+
+/// How the demo went.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Every call to the provider.
+    pub calls: Vec<CallRecord>,
+    /// Freeze and commit windows; `None` when it did not come so far.
+    pub windows: Option<Windows>,
+    /// Every check that was made.
+    pub checks: Vec<Check>,
+    /// Why it ended early, if it did.
+    pub failure: Option<String>,
+    /// From the start of the array to the last check.
+    pub elapsed: Duration,
+}
+
+impl Report {
+    /// Whether it came to its end and every check held.
+    pub fn passed(&self) -> bool {
+        self.failure.is_none()
+            && !self.checks.is_empty()
+            && self.checks.iter().all(|check| check.result.is_ok())
+    }
+
+    /// The last line.
+    pub fn verdict(&self) -> String {
+        let held = self.checks.iter().filter(|c| c.result.is_ok()).count();
+        let seconds = self.elapsed.as_secs_f64();
+        if self.passed() {
+            return format!(
+                "PASSED: {} calls, {held} of {held} checks held, {seconds:.1} s",
+                self.calls.len()
+            );
+        }
+        let why = match &self.failure {
+            Some(failure) => failure.replace('\n', " | "),
+            None => {
+                let broken = self.checks.iter().find(|c| c.result.is_err());
+                broken.map_or_else(String::new, |c| c.name.to_owned())
+            }
+        };
+        format!(
+            "FAILED: {why} ({held} of {} checks held, {seconds:.1} s)",
+            self.checks.len()
+        )
+    }
+
+    /// Tables for people, verdict last.
+    pub fn text(&self) -> String {
+        let mut text = format!("{}\n", self.calls_table());
+        if let Some(windows) = self.windows {
+            text += &format!(
+                "\nfreeze window {} ms (limit 60 000), writes held {} ms (limit 10 000), CommitSnapshots {} ms\n",
+                millis(windows.freeze),
+                millis(windows.hold),
+                millis(windows.commit)
+            );
+        }
+        format!("{text}\n{}\n\n{}", self.checks_table(), self.verdict())
+    }
+
+    fn calls_table(&self) -> Table {
+        let mut table = new_table(["call", "ms", "code"]);
+        for call in &self.calls {
+            let flag = match call.supported {
+                Some(true) => ", TRUE",
+                Some(false) => ", FALSE",
+                None => "",
+            };
+            table.add_row([
+                call.method.to_owned(),
+                millis(call.elapsed),
+                format!("{}{flag}", call.code),
+            ]);
+        }
+        if let Some(column) = table.column_mut(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+
+    fn checks_table(&self) -> Table {
+        let mut table = new_table(["check", "held", "found"]);
+        for check in &self.checks {
+            let (held, found) = match &check.result {
+                Ok(found) => ("yes", found),
+                Err(found) => ("NO", found),
+            };
+            table.add_row([check.name, held, found]);
+        }
+        table
+    }
+
+    /// The same for scripts.
+    pub fn json(&self) -> Value {
+        json!({
+            "passed": self.passed(),
+            "verdict": self.verdict(),
+            "elapsed_ms": self.elapsed.as_millis() as u64,
+            "failure": self.failure,
+            "windows_us": self.windows.map(|windows| json!({
+                "freeze": windows.freeze.as_micros() as u64,
+                "hold": windows.hold.as_micros() as u64,
+                "commit": windows.commit.as_micros() as u64,
+            })),
+            "calls": self.calls.iter().map(|call| json!({
+                "method": call.method,
+                "us": call.elapsed.as_micros() as u64,
+                "code": call.code.to_string(),
+                "supported": call.supported,
+            })).collect::<Vec<_>>(),
+            "checks": self.checks.iter().map(|check| json!({
+                "name": check.name,
+                "held": check.result.is_ok(),
+                "found": check.result.as_ref().map_or_else(|found| found, |found| found),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn new_table(header: [&str; 3]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::ASCII_BORDERS_ONLY_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    table
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1}", time.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(held: bool) -> Check {
+        Check {
+            name: "the sky is up",
+            result: if held {
+                Ok("it is".into())
+            } else {
+                Err("it fell".into())
+            },
+        }
+    }
+
+    #[test]
+    fn passed_needs_checks_and_all_of_them() {
+        let with = |checks| Report {
+            checks,
+            ..Report::default()
+        };
+
+        assert!(with(vec![check(true)]).passed());
+        assert!(!with(vec![check(true), check(false)]).passed());
+        assert!(!with(vec![]).passed());
+    }
+
+    #[test]
+    fn passed_early_end_is_a_failure() {
+        let report = Report {
+            checks: vec![check(true)],
+            failure: Some("the array ended".into()),
+            ..Report::default()
+        };
+
+        assert!(!report.passed());
+        assert!(report.verdict().contains("the array ended"));
+    }
+
+    #[test]
+    fn verdict_names_the_first_check_that_did_not_hold() {
+        let report = Report {
+            checks: vec![check(true), check(false)],
+            ..Report::default()
+        };
+
+        assert!(report.verdict().starts_with("FAILED: the sky is up"));
+        assert!(report.text().contains("it fell"));
+        assert_eq!(report.json()["passed"], false);
+    }
+}

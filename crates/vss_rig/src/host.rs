@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What VSS calls: the provider behind an interface that COM could carry.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+use vss_provider::{Hresult, LunDescription};
+
+/// One loaded provider. The methods are those of IVssHardwareSnapshotProviderEx, IVssProviderCreateSnapshotSet and
+/// IVssProviderNotifications (specification section 3), with owned values for what crosses the border.
+///
+/// **Duties of a host.** Calls may come from several threads at once and reach the provider so (GEN-9). What is `[in,out]`
+/// in the interface is `&mut` here, and shows what the provider left there, also after a failure. Device names are not
+/// passed: a provider identifies a LUN by its description (GEN-11).
+///
+/// **What callers may rely on.** Dropping a host is the last Release (LOAD-10).
+pub trait ProviderHost: Send + Sync {
+    /// IVssProviderNotifications::OnLoad.
+    fn on_load(&self) -> Hresult;
+    /// IVssProviderNotifications::OnUnload.
+    fn on_unload(&self, force: bool) -> Hresult;
+    /// The code and *pbIsSupported.
+    fn are_luns_supported(&self, context: i32, luns: &mut Vec<LunDescription>) -> (Hresult, bool);
+    /// The code and *pbIsSupported.
+    fn fill_in_lun_info(&self, lun: &mut LunDescription) -> (Hresult, bool);
+    /// IVssHardwareSnapshotProvider::BeginPrepareSnapshot.
+    fn begin_prepare_snapshot(
+        &self,
+        set: Uuid,
+        snapshot: Uuid,
+        context: i32,
+        luns: &mut Vec<LunDescription>,
+    ) -> Hresult;
+    /// The code and rgDestinationLuns, which is empty after a failure (GTL-10).
+    fn get_target_luns(&self, sources: &[LunDescription]) -> (Hresult, Vec<LunDescription>);
+    /// IVssHardwareSnapshotProvider::LocateLuns.
+    fn locate_luns(&self, luns: &[LunDescription]) -> Hresult;
+    /// IVssHardwareSnapshotProvider::OnLunEmpty.
+    fn on_lun_empty(&self, lun: &LunDescription) -> Hresult;
+    /// IVssHardwareSnapshotProviderEx::OnLunStateChange; `flags` as in specification 3.7.
+    fn on_lun_state_change(
+        &self,
+        copies: &[LunDescription],
+        originals: Option<&[LunDescription]>,
+        flags: u32,
+    ) -> Hresult;
+    /// IVssProviderCreateSnapshotSet::EndPrepareSnapshots.
+    fn end_prepare_snapshots(&self, set: Uuid) -> Hresult;
+    /// IVssProviderCreateSnapshotSet::PreCommitSnapshots.
+    fn pre_commit_snapshots(&self, set: Uuid) -> Hresult;
+    /// IVssProviderCreateSnapshotSet::CommitSnapshots.
+    fn commit_snapshots(&self, set: Uuid) -> Hresult;
+    /// IVssProviderCreateSnapshotSet::PostCommitSnapshots; `count` shadow copies of this provider are in the set.
+    fn post_commit_snapshots(&self, set: Uuid, count: i32) -> Hresult;
+    /// IVssProviderCreateSnapshotSet::PreFinalCommitSnapshots.
+    fn pre_final_commit_snapshots(&self, set: Uuid) -> Hresult;
+    /// IVssProviderCreateSnapshotSet::PostFinalCommitSnapshots.
+    fn post_final_commit_snapshots(&self, set: Uuid) -> Hresult;
+    /// IVssProviderCreateSnapshotSet::AbortSnapshots.
+    fn abort_snapshots(&self, set: Uuid) -> Hresult;
+    /// The provider's entries in the event log since the last call.
+    fn take_events(&self) -> Vec<LoggedEvent>;
+}
+
+/// One entry of the event log, as far as the rig judges it (LOG-4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedEvent {
+    /// Event id.
+    pub id: u32,
+    /// Whether its severity is Error.
+    pub is_error: bool,
+    /// The whole text, remedy included.
+    pub text: String,
+    /// What the user can do; ERR-3 wants it for each error.
+    pub remedy: String,
+}
+
+/// One call as the table and the reports show it.
+#[derive(Clone, Debug)]
+pub struct CallRecord {
+    /// The method.
+    pub method: &'static str,
+    /// From call to return.
+    pub elapsed: Duration,
+    /// What came back.
+    pub code: Hresult,
+    /// *pbIsSupported, for the two methods that have it.
+    pub supported: Option<bool>,
+}
+
+/// A host that notes down each call to another one.
+pub struct Recorded {
+    inner: Box<dyn ProviderHost>,
+    calls: Mutex<Vec<CallRecord>>,
+}
+
+impl Recorded {
+    /// Wraps `inner`.
+    pub fn new(inner: Box<dyn ProviderHost>) -> Self {
+        Self {
+            inner,
+            calls: Mutex::default(),
+        }
+    }
+
+    /// The calls so far, in the order of their returns.
+    pub fn calls(&self) -> Vec<CallRecord> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<CallRecord>> {
+        self.calls.lock().expect("nothing panics under this lock")
+    }
+
+    fn code(
+        &self,
+        method: &'static str,
+        call: impl FnOnce(&dyn ProviderHost) -> Hresult,
+    ) -> Hresult {
+        self.with(method, |host| (call(host), None, ())).0
+    }
+
+    fn with<T>(
+        &self,
+        method: &'static str,
+        call: impl FnOnce(&dyn ProviderHost) -> (Hresult, Option<bool>, T),
+    ) -> (Hresult, T) {
+        let start = Instant::now();
+        let (code, supported, value) = call(&*self.inner);
+        self.lock().push(CallRecord {
+            method,
+            elapsed: start.elapsed(),
+            code,
+            supported,
+        });
+        (code, value)
+    }
+}
+
+impl ProviderHost for Recorded {
+    fn on_load(&self) -> Hresult {
+        self.code("OnLoad", |host| host.on_load())
+    }
+
+    fn on_unload(&self, force: bool) -> Hresult {
+        self.code("OnUnload", |host| host.on_unload(force))
+    }
+
+    fn are_luns_supported(&self, context: i32, luns: &mut Vec<LunDescription>) -> (Hresult, bool) {
+        self.with("AreLunsSupported", |host| {
+            let (code, supported) = host.are_luns_supported(context, luns);
+            (code, Some(supported), supported)
+        })
+    }
+
+    fn fill_in_lun_info(&self, lun: &mut LunDescription) -> (Hresult, bool) {
+        self.with("FillInLunInfo", |host| {
+            let (code, supported) = host.fill_in_lun_info(lun);
+            (code, Some(supported), supported)
+        })
+    }
+
+    fn begin_prepare_snapshot(
+        &self,
+        set: Uuid,
+        snapshot: Uuid,
+        context: i32,
+        luns: &mut Vec<LunDescription>,
+    ) -> Hresult {
+        self.code("BeginPrepareSnapshot", |host| {
+            host.begin_prepare_snapshot(set, snapshot, context, luns)
+        })
+    }
+
+    fn get_target_luns(&self, sources: &[LunDescription]) -> (Hresult, Vec<LunDescription>) {
+        self.with("GetTargetLuns", |host| {
+            let (code, targets) = host.get_target_luns(sources);
+            (code, None, targets)
+        })
+    }
+
+    fn locate_luns(&self, luns: &[LunDescription]) -> Hresult {
+        self.code("LocateLuns", |host| host.locate_luns(luns))
+    }
+
+    fn on_lun_empty(&self, lun: &LunDescription) -> Hresult {
+        self.code("OnLunEmpty", |host| host.on_lun_empty(lun))
+    }
+
+    fn on_lun_state_change(
+        &self,
+        copies: &[LunDescription],
+        originals: Option<&[LunDescription]>,
+        flags: u32,
+    ) -> Hresult {
+        self.code("OnLunStateChange", |host| {
+            host.on_lun_state_change(copies, originals, flags)
+        })
+    }
+
+    fn end_prepare_snapshots(&self, set: Uuid) -> Hresult {
+        self.code("EndPrepareSnapshots", |host| {
+            host.end_prepare_snapshots(set)
+        })
+    }
+
+    fn pre_commit_snapshots(&self, set: Uuid) -> Hresult {
+        self.code("PreCommitSnapshots", |host| host.pre_commit_snapshots(set))
+    }
+
+    fn commit_snapshots(&self, set: Uuid) -> Hresult {
+        self.code("CommitSnapshots", |host| host.commit_snapshots(set))
+    }
+
+    fn post_commit_snapshots(&self, set: Uuid, count: i32) -> Hresult {
+        self.code("PostCommitSnapshots", |host| {
+            host.post_commit_snapshots(set, count)
+        })
+    }
+
+    fn pre_final_commit_snapshots(&self, set: Uuid) -> Hresult {
+        self.code("PreFinalCommitSnapshots", |host| {
+            host.pre_final_commit_snapshots(set)
+        })
+    }
+
+    fn post_final_commit_snapshots(&self, set: Uuid) -> Hresult {
+        self.code("PostFinalCommitSnapshots", |host| {
+            host.post_final_commit_snapshots(set)
+        })
+    }
+
+    fn abort_snapshots(&self, set: Uuid) -> Hresult {
+        self.code("AbortSnapshots", |host| host.abort_snapshots(set))
+    }
+
+    fn take_events(&self) -> Vec<LoggedEvent> {
+        self.inner.take_events()
+    }
+}

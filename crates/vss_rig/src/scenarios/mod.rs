@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Scenarios of the specification's section 10, each a plain function over a provider and an array.
+//!
+//! One table names them; the same table runs against every array and every kind of host. Each scenario leaves as many LUNs
+//! on the array as it found; the runner checks that ("no leak").
+
+mod commit;
+mod importing;
+mod load;
+mod prepare;
+mod removal;
+mod stage;
+
+pub use stage::Stage;
+
+use crate::array::ArrayUnderTest;
+use crate::interrupt::Interrupt;
+use std::time::{Duration, Instant};
+
+/// What a scenario does; `Err` says what it found instead of what the specification wants.
+pub type Run = fn(&Stage<'_>) -> anyhow::Result<()>;
+
+/// One row of the table.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Id in the specification.
+    pub id: &'static str,
+    /// What is expected, in a few words.
+    pub title: &'static str,
+    /// The calls.
+    pub run: Run,
+}
+
+/// All scenarios, in the specification's order.
+pub fn table() -> Vec<Scenario> {
+    [
+        load::SCENARIOS,
+        prepare::SCENARIOS,
+        commit::SCENARIOS,
+        importing::SCENARIOS,
+        removal::SCENARIOS,
+    ]
+    .concat()
+}
+
+/// How a scenario went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Id in the specification.
+    pub id: &'static str,
+    /// What was expected.
+    pub title: &'static str,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// What was wrong; `None` when it held.
+    pub failure: Option<String>,
+}
+
+/// Runs the scenarios whose id is in `only` (all when empty), and tells `progress` of each.
+///
+/// # Errors
+/// Only when the fixture itself fails or a signal came; a scenario that fails is an [`Outcome`].
+pub fn run_all(
+    array: &dyn ArrayUnderTest,
+    only: &[String],
+    interrupt: &Interrupt,
+    mut progress: impl FnMut(&Outcome),
+) -> anyhow::Result<Vec<Outcome>> {
+    let mut outcomes = Vec::new();
+    for scenario in table() {
+        if !only.is_empty() && !only.iter().any(|id| id.eq_ignore_ascii_case(scenario.id)) {
+            continue;
+        }
+        interrupt.check()?;
+        let outcome = run_one(array, &scenario)?;
+        progress(&outcome);
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// Runs one scenario and looks for leaks.
+pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Result<Outcome> {
+    let start = Instant::now();
+    let lun_count_before = array.lun_count()?;
+    let stage = Stage::new(array)?;
+    let result = (scenario.run)(&stage);
+    array.set_down(false);
+    let calls = stage.trace();
+    // The last Release: what the scenario left in progress has to go with it (LOAD-10).
+    drop(stage);
+    let lun_count_after = array.lun_count()?;
+    let failure = match result {
+        Err(error) => Some(format!("{error:#}\ncalls:\n{calls}")),
+        Ok(()) if lun_count_after != lun_count_before => Some(format!(
+            "leak: {lun_count_before} LUNs before, {lun_count_after} after\ncalls:\n{calls}"
+        )),
+        Ok(()) => None,
+    };
+    Ok(Outcome {
+        id: scenario.id,
+        title: scenario.title,
+        elapsed: start.elapsed(),
+        failure,
+    })
+}

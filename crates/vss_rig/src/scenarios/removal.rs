@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! OnLunEmpty and OnLunStateChange (specification 10.8).
+
+use super::stage::expect;
+use super::{Scenario, Stage};
+use crate::array::{CREATOR, IMPORTER};
+use crate::host::ProviderHost as _;
+use crate::sequence::Point;
+use anyhow::{Context as _, ensure};
+use vss_provider::Hresult;
+
+/// VSS_ONLUNSTATECHANGE_DO_MASK_LUNS.
+const DO_MASK_LUNS: u32 = 0x0800;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        id: "T-190",
+        title: "OnLunEmpty unmaps and deletes the copy",
+        run: t190,
+    },
+    Scenario {
+        id: "T-191",
+        title: "OnLunEmpty of a deleted copy succeeds",
+        run: t191,
+    },
+    Scenario {
+        id: "T-192",
+        title: "OnLunEmpty works in a provider that never saw the set",
+        run: t192,
+    },
+    Scenario {
+        id: "T-193",
+        title: "OnLunEmpty of an original vetoes and touches nothing",
+        run: t193,
+    },
+    Scenario {
+        id: "T-196",
+        title: "OnLunEmpty of a copy that another host maps unmaps it here only",
+        run: t196,
+    },
+    Scenario {
+        id: "T-201",
+        title: "masking a copy keeps it, LocateLuns maps it again",
+        run: t201,
+    },
+    Scenario {
+        id: "T-202",
+        title: "masking a masked copy succeeds",
+        run: t202,
+    },
+];
+
+fn t190(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let before = stage.array().lun_count()?;
+    let set = stage.driven(&[&[0], &[1]], Point::Created)?;
+    set.delete(stage.provider())?;
+    stage.expect_lun_count(before, "after OnLunEmpty")?;
+    for target in set.targets() {
+        ensure!(
+            stage.disk_like(CREATOR, &target)?.is_none(),
+            "the host still sees a deleted copy"
+        );
+    }
+    Ok(())
+}
+
+fn t191(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let set = stage.driven(&[&[0]], Point::Created)?;
+    set.delete(stage.provider())?;
+    let code = stage.provider().on_lun_empty(&set.targets()[0]);
+    expect("the second OnLunEmpty", code, Hresult::S_OK)
+}
+
+fn t192(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let set = stage.driven(&[&[0]], Point::Created)?;
+    let later = stage.array().provider(CREATOR)?;
+    set.delete(&*later)?;
+    Ok(())
+}
+
+fn t193(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let before = stage.array().lun_count()?;
+    let original = stage.volume(&[0]).remove(0);
+    let _ = stage.provider().take_events();
+    let code = stage.provider().on_lun_empty(&original);
+    expect("OnLunEmpty", code, Hresult::VSS_E_PROVIDER_VETO)?;
+    stage.expect_one_event("after OnLunEmpty")?;
+    stage.expect_lun_count(before, "after OnLunEmpty")?;
+    ensure!(
+        stage.disk_like(CREATOR, &original)?.is_some(),
+        "the original is gone from the host"
+    );
+    Ok(())
+}
+
+fn t196(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let set = stage.driven(&[&[0]], Point::Created)?;
+    let target = set.targets().remove(0);
+    let importer = stage.array().provider(IMPORTER)?;
+    let code = importer.locate_luns(std::slice::from_ref(&target));
+    expect("LocateLuns on the other host", code, Hresult::S_OK)?;
+    let code = stage.provider().on_lun_empty(&target);
+    expect("OnLunEmpty on the first host", code, Hresult::S_OK)?;
+    ensure!(
+        stage.disk_like(CREATOR, &target)?.is_none(),
+        "the first host still sees the copy"
+    );
+    ensure!(
+        stage.disk_like(IMPORTER, &target)?.is_some(),
+        "the other host lost the copy (OLE-7)"
+    );
+    let code = importer.on_lun_empty(&target);
+    expect("OnLunEmpty on the other host", code, Hresult::S_OK)
+}
+
+fn t201(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let before = stage.array().lun_count()?;
+    let set = stage.driven(&[&[0]], Point::Created)?;
+    let targets = set.targets();
+    let originals = stage.volume(&[0]);
+    let code = stage
+        .provider()
+        .on_lun_state_change(&targets, Some(&originals), DO_MASK_LUNS);
+    expect("OnLunStateChange", code, Hresult::S_OK)?;
+    ensure!(
+        stage.disk_like(CREATOR, &targets[0])?.is_none(),
+        "the host still sees a masked copy"
+    );
+    stage.expect_lun_count(before + 1, "after masking")?;
+    let code = stage.provider().locate_luns(&targets);
+    expect("LocateLuns", code, Hresult::S_OK)?;
+    stage
+        .disk_like(CREATOR, &targets[0])?
+        .context("the copy did not come up again")?;
+    set.delete(stage.provider())?;
+    Ok(())
+}
+
+fn t202(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let set = stage.driven(&[&[0]], Point::Created)?;
+    let targets = set.targets();
+    for which in ["the first OnLunStateChange", "the second OnLunStateChange"] {
+        let code = stage
+            .provider()
+            .on_lun_state_change(&targets, None, DO_MASK_LUNS);
+        expect(which, code, Hresult::S_OK)?;
+    }
+    set.delete(stage.provider())?;
+    Ok(())
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use crate::array::{ArrayUnderTest, CREATOR, lun_id};
+use crate::host::{LoggedEvent, ProviderHost, Recorded};
+use crate::sequence::{Point, ShadowSet};
+use anyhow::{Context as _, bail, ensure};
+use uuid::Uuid;
+use vss_provider::{Hresult, LunDescription, StorageIdentifier};
+
+/// VSS_CTX_BACKUP without attributes.
+pub(super) const BACKUP: i32 = 0;
+
+/// What a scenario stands on: an array, and a provider freshly loaded on the creating host.
+pub struct Stage<'a> {
+    array: &'a dyn ArrayUnderTest,
+    provider: Recorded,
+}
+
+impl<'a> Stage<'a> {
+    /// Loads a provider on the creating host.
+    pub fn new(array: &'a dyn ArrayUnderTest) -> anyhow::Result<Self> {
+        let provider = Recorded::new(array.provider(CREATOR)?);
+        Ok(Self { array, provider })
+    }
+
+    /// The array.
+    pub fn array(&self) -> &'a dyn ArrayUnderTest {
+        self.array
+    }
+
+    /// The provider on the creating host.
+    pub fn provider(&self) -> &Recorded {
+        &self.provider
+    }
+
+    /// The originals with these indices, as one volume.
+    pub fn volume(&self, indices: &[usize]) -> Vec<LunDescription> {
+        let originals = self.array.originals();
+        indices
+            .iter()
+            .map(|&index| originals[index].clone())
+            .collect()
+    }
+
+    /// A set of one volume per entry.
+    pub fn set(&self, volumes: &[&[usize]]) -> ShadowSet {
+        let volumes: Vec<_> = volumes.iter().map(|indices| self.volume(indices)).collect();
+        let volumes: Vec<&[LunDescription]> = volumes.iter().map(Vec::as_slice).collect();
+        ShadowSet::new(BACKUP, &volumes)
+    }
+
+    /// Makes a set of one volume per entry and drives it to `point`.
+    pub fn driven(&self, volumes: &[&[usize]], point: Point) -> anyhow::Result<ShadowSet> {
+        let mut set = self.set(volumes);
+        set.drive(&self.provider, point)
+            .with_context(|| format!("while driving a set to {point:?}"))?;
+        Ok(set)
+    }
+
+    /// Makes a whole set and deletes it: the proof that the provider is fit for the next one.
+    pub fn next_set_works(&self) -> anyhow::Result<()> {
+        let set = self.driven(&[&[0]], Point::Created).context("next set")?;
+        set.delete(&self.provider).context("next set")?;
+        Ok(())
+    }
+
+    /// Checks how many LUNs the array has.
+    pub fn expect_lun_count(&self, expected: usize, when: &str) -> anyhow::Result<()> {
+        let found = self.array.lun_count()?;
+        ensure!(
+            found == expected,
+            "{when}: the array has {found} LUNs, not {expected}"
+        );
+        Ok(())
+    }
+
+    /// The disk that `host` sees with the identity of `target`, if it does.
+    pub fn disk_like(
+        &self,
+        host: &str,
+        target: &LunDescription,
+    ) -> anyhow::Result<Option<LunDescription>> {
+        let wanted = lun_id(target).context("a target without an identity of the array")?;
+        let disks = self.array.disks(host)?;
+        Ok(disks.into_iter().find(|disk| lun_id(disk) == Some(wanted)))
+    }
+
+    /// Takes the events and checks that exactly one is an error, with a remedy (10.0, "event").
+    pub fn expect_one_event(&self, when: &str) -> anyhow::Result<()> {
+        let mut events = self.provider.take_events();
+        events.retain(|event| event.is_error);
+        match &events[..] {
+            [LoggedEvent { remedy, .. }] if !remedy.is_empty() => Ok(()),
+            _ => bail!("{when}: wanted one error event with a remedy, got {events:?}"),
+        }
+    }
+
+    /// The calls so far, one a line.
+    pub fn trace(&self) -> String {
+        self.provider
+            .calls()
+            .iter()
+            .map(|call| {
+                let flag = match call.supported {
+                    Some(true) => " TRUE",
+                    Some(false) => " FALSE",
+                    None => "",
+                };
+                format!("  {} {}{flag}\n", call.method, call.code)
+            })
+            .collect()
+    }
+}
+
+/// Checks a code.
+pub(super) fn expect(what: &str, found: Hresult, wanted: Hresult) -> anyhow::Result<()> {
+    ensure!(found == wanted, "{what} gave {found}, not {wanted}");
+    Ok(())
+}
+
+/// A disk of another vendor, with a fine identity of its own.
+pub(super) fn foreign_disk() -> LunDescription {
+    LunDescription {
+        version: 1,
+        command_queueing: true,
+        bus_type: 9,
+        vendor: Some(b"ACME    ".to_vec()),
+        product: Some(b"ANVIL STORE     ".to_vec()),
+        revision: Some(b"4711".to_vec()),
+        serial: Some(b"AS0000000042".to_vec()),
+        device_id_version: 1,
+        identifiers: vec![
+            StorageIdentifier {
+                code_set: 2,
+                kind: 1,
+                bytes: b"ACME    ANVIL-0000000042".to_vec(),
+            },
+            StorageIdentifier {
+                code_set: 1,
+                kind: 3,
+                bytes: 0x6000_0B00_0000_0000_0000_0000_0000_0042_u128
+                    .to_be_bytes()
+                    .to_vec(),
+            },
+        ],
+        ..LunDescription::default()
+    }
+}
+
+/// An id that nobody knows.
+pub(super) fn unknown_id() -> Uuid {
+    Uuid::new_v4()
+}
+
+/// Checks that two descriptions are the same but for bus type and disk signature (FIL-3).
+pub(super) fn expect_same_lun(
+    what: &str,
+    found: &LunDescription,
+    wanted: &LunDescription,
+) -> anyhow::Result<()> {
+    let mut found = found.clone();
+    found.bus_type = wanted.bus_type;
+    found.disk_signature = wanted.disk_signature;
+    ensure!(found == *wanted, "{what}: {found:?} is not {wanted:?}");
+    Ok(())
+}
