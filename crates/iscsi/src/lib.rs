@@ -16,10 +16,19 @@
 
 mod config;
 mod conn;
+mod core;
+mod latch;
+mod login;
+mod manage;
+mod negotiate;
+mod outbound;
+mod pdu;
 mod pool;
 mod registry;
 mod session;
 mod target;
+mod task;
+mod text;
 mod view;
 
 pub use config::{SessionInfo, StartError, TargetConfig};
