@@ -65,6 +65,11 @@ impl HttpsArray {
         &self.address
     }
 
+    /// How many connections are open and idle: what `commit` and `abort` will find.
+    pub fn idle_connections(&self) -> usize {
+        self.lock_idle().len()
+    }
+
     fn call<T: DeserializeOwned>(
         &self,
         within: Duration,

@@ -239,17 +239,20 @@ fn make_state_dir(path: &Path) -> Result<(), StartError> {
         })
 }
 
+/// Opens the store, or makes it at the first start. A start that was killed while making it left what is no store yet:
+/// `create` knows its own leftovers, and refuses everything else.
 fn open_store(config: &Config) -> Result<Store, StartError> {
     let path = config.state_dir.join(STORE_DIR);
+    let options = CreateOptions {
+        capacity_bytes: config.capacity_bytes,
+        ..CreateOptions::default()
+    };
     let result = match path.exists() {
-        true => Store::open(&path),
-        false => Store::create(
-            &path,
-            &CreateOptions {
-                capacity_bytes: config.capacity_bytes,
-                ..CreateOptions::default()
-            },
-        ),
+        true => Store::open(&path).or_else(|error| match error {
+            StoreError::NotAStore { .. } => Store::create(&path, &options).map_err(|_| error),
+            _ => Err(error),
+        }),
+        false => Store::create(&path, &options),
     };
     result.map_err(|source| StartError::Store { path, source })
 }

@@ -13,6 +13,8 @@ mod admin;
 mod copies;
 mod refusal;
 mod sets;
+#[cfg(test)]
+mod tests;
 
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::config::Config;
