@@ -72,20 +72,6 @@ impl Lineage {
         self.rows.range(from..).copied()
     }
 
-    /// Number of leaves that have a row.
-    pub(crate) fn leaf_count(&self) -> u64 {
-        // Rows of one leaf stand together, so this needs no set.
-        let mut last = None;
-        let mut count = 0;
-        for &(leaf, _) in &self.rows {
-            if last != Some(leaf) {
-                count += 1;
-                last = Some(leaf);
-            }
-        }
-        count
-    }
-
     pub(crate) fn add_page(&mut self, epoch: u64, page_number: u32, page: &Page) {
         for bit in 0..PAGE_LEAVES {
             if page[bit as usize / 8] & (1 << (bit % 8)) != 0

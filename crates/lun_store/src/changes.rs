@@ -163,7 +163,7 @@ impl Inner {
         };
         drop(frozen);
         if let Some(lineage) = lineage {
-            self.cache.forget(lineage);
+            self.cache.forget(&[lineage]);
             self.queue.reclaim(lineage);
         }
         Ok(())
@@ -263,9 +263,8 @@ impl Inner {
             }
         }
         // A target that was looked at has empty leaves in memory.
-        for fork in &forks {
-            self.cache.forget(fork.child);
-        }
+        let targets: Vec<u64> = forks.iter().map(|fork| fork.child).collect();
+        self.cache.forget(&targets);
         drop(heads);
         drop(frozen);
         Ok(())
@@ -325,8 +324,8 @@ impl Inner {
         let frozen = frozen.commit(self, batch)?;
         self.apply_resync(&luns, &forks, rows, census);
         drop(frozen);
+        self.cache.forget(&abandoned);
         for lineage in abandoned {
-            self.cache.forget(lineage);
             self.queue.reclaim(lineage);
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The file that holds the chunks.
 pub(crate) struct DataFile {
@@ -16,6 +16,8 @@ pub(crate) struct DataFile {
     pub(crate) reads: AtomicU64,
     pub(crate) writes: AtomicU64,
     pub(crate) syncs: AtomicU64,
+    /// Said once: a file system that cannot punch holes never can.
+    punch_failed: AtomicBool,
     #[cfg(test)]
     pub(crate) faults: faults::Faults,
 }
@@ -53,6 +55,7 @@ impl DataFile {
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            punch_failed: AtomicBool::new(false),
             #[cfg(test)]
             faults: faults::Faults::default(),
         })
@@ -135,7 +138,10 @@ impl DataFile {
         self.faults
             .before_sync()
             .map_err(|error| self.failed("syncing", error))?;
-        rustix::fs::fdatasync(&self.file).map_err(|error| self.failed("syncing", error.into()))
+        rustix::fs::fdatasync(&self.file).map_err(|error| self.failed("syncing", error.into()))?;
+        #[cfg(test)]
+        self.faults.after_sync(&self.file);
+        Ok(())
     }
 
     /// Gives the space of these chunks back to the file system. A failure costs space, not data: what is left in the
@@ -149,7 +155,9 @@ impl DataFile {
                 u64::from(run[0]) * CHUNK_BYTES,
                 run.len() as u64 * CHUNK_BYTES,
             );
-            if let Err(error) = punched {
+            if let Err(error) = punched
+                && !self.punch_failed.swap(true, Ordering::Relaxed)
+            {
                 tracing::warn!(path = %self.path.display(), %error, "freed space stays allocated");
             }
         }
@@ -159,13 +167,17 @@ impl DataFile {
 /// Failures on demand, for the unit tests of what follows them.
 #[cfg(test)]
 pub(crate) mod faults {
+    use std::fs::File;
     use std::io;
+    use std::os::unix::fs::FileExt;
     use std::sync::Mutex;
 
     #[derive(Default)]
     pub(crate) struct Faults {
         pub(crate) next_write: Mutex<Option<io::ErrorKind>>,
         pub(crate) next_sync: Mutex<Option<io::ErrorKind>>,
+        /// The file as of the last sync, once a test has put something here.
+        pub(crate) durable: Mutex<Option<Vec<u8>>>,
     }
 
     impl Faults {
@@ -174,6 +186,16 @@ pub(crate) mod faults {
         }
         pub(super) fn before_sync(&self) -> io::Result<()> {
             take(&self.next_sync)
+        }
+    }
+
+    impl Faults {
+        pub(super) fn after_sync(&self, file: &File) {
+            if let Some(image) = self.durable.lock().expect("test lock").as_mut() {
+                let length = file.metadata().expect("metadata").len();
+                image.resize(length as usize, 0);
+                file.read_exact_at(image, 0).expect("reading the image");
+            }
         }
     }
 

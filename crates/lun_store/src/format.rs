@@ -464,3 +464,7 @@ pub(crate) fn page_from_row(key: &[u8], value: &[u8]) -> Result<Page, StoreError
             StoreError::Damaged(format!("{}: wrong size", row_name(TableId::Presence, key)))
         })
 }
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

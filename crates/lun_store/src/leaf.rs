@@ -122,11 +122,11 @@ impl LeafCache {
         new
     }
 
-    /// Forgets all leaves of a lineage.
-    pub(crate) fn forget(&self, lineage: u64) {
+    /// Forgets all leaves of these lineages.
+    pub(crate) fn forget(&self, lineages: &[u64]) {
         let mut cached = self.lock();
-        cached.leaves.retain(|key, _| key.0 != lineage);
-        cached.order.retain(|key| key.0 != lineage);
+        cached.leaves.retain(|key, _| !lineages.contains(&key.0));
+        cached.order.retain(|key| !lineages.contains(&key.0));
     }
 }
 

@@ -21,6 +21,9 @@ fn definition(table: TableId) -> TableDefinition<'static, &'static [u8], &'stati
     TableDefinition::new(table.name())
 }
 
+/// Key and value.
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
+
 /// What one transaction changes. A key put twice holds the last value.
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -130,7 +133,7 @@ impl Meta {
         table: TableId,
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<Row>, StoreError> {
         guarded(|| {
             let read = self.read()?;
             let rows = match read.open_table(definition(table)) {

@@ -9,8 +9,9 @@ use crate::lun::{Head, LunState};
 use crate::meta::{Batch, Meta};
 use crate::store::CreateOptions;
 use crate::{StoreError, changes};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
@@ -72,7 +73,12 @@ fn lock_dir(dir: &Path) -> Result<File, StoreError> {
 /// rename; the directory. A crash before the rename leaves the temporary name, by which the next `create` knows that
 /// it may start over; after it the store is complete.
 pub(crate) fn create(dir: &Path, options: &CreateOptions) -> Result<Arc<Inner>, StoreError> {
-    fs::create_dir_all(dir).map_err(io_at("creating", dir))?;
+    // Other users have no business in here: it is the LUNs' data.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io_at("creating", dir))?;
     let directory = lock_dir(dir)?;
     let (meta_new, data_file) = (new_meta_path(dir), data_path(dir));
     for path in [meta_path(dir), data_file.clone()] {
@@ -117,7 +123,12 @@ fn create_data(path: &Path, options: &CreateOptions) -> Result<Header, StoreErro
             std::os::unix::fs::symlink(&device, path).map_err(io_at("linking", path))?;
         }
         None => {
-            File::create_new(path).map_err(io_at("creating", path))?;
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .map_err(io_at("creating", path))?;
         }
     }
     let data = DataFile::open(path, true)?;

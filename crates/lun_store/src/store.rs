@@ -51,8 +51,8 @@ pub struct LunRecord {
     pub size_bytes: u64,
     /// The opaque owner record.
     pub owner: Vec<u8>,
-    /// Address space touched since the LUN was created, captured into or resynced, in bytes (multiples of 8 MiB):
-    /// an upper bound of what the LUN holds apart from what it shares with its source.
+    /// An upper bound, in bytes, of what the LUN holds beside what it shares with the LUN that it is a copy of: 8 MiB
+    /// for each stretch of 8 MiB that was written, once per version that copies still need.
     pub own_bytes_max: u64,
 }
 
@@ -166,15 +166,13 @@ impl Store {
     pub fn lun(&self, id: u128) -> Result<LunRecord, StoreError> {
         let catalog = self.inner.catalog.shared();
         let row = catalog.luns.get(&id).ok_or(StoreError::UnknownLun(id))?;
-        let leaves = catalog
-            .lineages
-            .get(&row.lineage)
-            .map_or(0, |line| line.leaf_count());
+        let line = catalog.lineages.get(&row.lineage);
+        let rows = line.map_or(0, |line| line.row_count() as u64);
         Ok(LunRecord {
             id,
             size_bytes: row.size_bytes,
             owner: row.owner.clone(),
-            own_bytes_max: (leaves * LEAF_BYTES).min(row.size_bytes),
+            own_bytes_max: (rows * LEAF_BYTES).min(row.size_bytes),
         })
     }
     /// The LUN as a device; a live object that answers [`block::ErrorKind::Gone`] after the LUN was deleted or the store

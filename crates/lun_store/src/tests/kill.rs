@@ -4,7 +4,7 @@
 //! This shows that the order of writes and the recovery are right as far as a process can lose them; the page cache
 //! survives. Losing that too needs a block device that forgets, and is for the deep crash tests.
 use super::{KIB, MIB, disk, read, sound};
-use crate::{Capture, CreateOptions, Store};
+use crate::{Capture, CreateOptions, Store, StoreError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -102,6 +102,10 @@ fn kill_loses_nothing_flushed_and_mixes_nothing() {
         store.close().unwrap();
         let (flushed, captured) = run_and_kill(dir.path(), lines);
 
+        match crate::check(dir.path()) {
+            Ok(report) => assert!(report.problems.is_empty(), "{:?}", report.problems),
+            Err(error) => assert!(matches!(error, StoreError::NeedsRecovery(_)), "{error}"),
+        }
         let store = Store::open(dir.path()).unwrap();
         let lun = disk(&store, 1);
         for block in 0..BLOCKS {

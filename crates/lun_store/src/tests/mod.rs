@@ -5,6 +5,7 @@ mod faults;
 mod kill;
 mod model;
 mod opening;
+mod power;
 mod space;
 mod versions;
 
