@@ -63,8 +63,8 @@ pub struct Config {
     pub log: String,
     /// Space for data of a new store, in bytes.
     pub capacity_bytes: u64,
-    /// Least free space for new copies, in bytes.
-    pub free_floor_bytes: u64,
+    /// Least free space for new copies, in bytes; `None` for the smaller of 1 GiB and 5 % of the store's capacity.
+    pub free_floor_bytes: Option<u64>,
     /// Where the management interface listens.
     pub api_listen: SocketAddr,
     /// `HOST:PORT` for enrolment lines; `None` for the address listened on.
@@ -243,8 +243,7 @@ impl Config {
 impl File {
     fn check(self) -> Result<Config, (&'static str, String)> {
         let capacity_bytes = self.store.capacity.0;
-        let floor = self.store.free_floor.map(|size| size.0);
-        let free_floor_bytes = floor.unwrap_or((capacity_bytes / 20).min(1 << 30));
+        let free_floor_bytes = self.store.free_floor.map(|size| size.0);
         let deadline_ms = self.sets.commit_deadline_ms;
         let oui = self
             .identity
@@ -272,7 +271,7 @@ impl File {
             ),
             (
                 "store.free_floor",
-                free_floor_bytes >= capacity_bytes,
+                free_floor_bytes.is_some_and(|floor| floor >= capacity_bytes),
                 "it must be below the capacity",
             ),
             (

@@ -23,6 +23,8 @@ impl Writer {
             .arg(daemon.image("a", daemon.number(lun, "a")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // It tells of each unit attention that it answers by repeating the command.
+            .stderr(Stdio::null())
             .spawn()
             .expect("qemu-io is missing: install qemu-utils and qemu-block-extra");
         Self {

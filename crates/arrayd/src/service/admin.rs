@@ -380,7 +380,7 @@ impl Service {
             target_iqn: self.config.target_iqn.clone(),
             capacity_bytes: usage.capacity_bytes,
             free_bytes: usage.free_bytes,
-            free_floor_bytes: self.config.free_floor_bytes,
+            free_floor_bytes: self.free_floor_bytes,
             luns: state.luns.len(),
             copies: state
                 .luns

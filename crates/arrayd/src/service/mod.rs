@@ -44,6 +44,8 @@ pub struct Service {
     state: Mutex<State>,
     /// Some set left the phase COMMITTING.
     settled: Condvar,
+    /// No copy is made with less free space.
+    free_floor_bytes: u64,
 }
 
 /// Where the daemon can be reached, known once it listens.
@@ -117,7 +119,11 @@ impl Service {
         for host in state.catalogue.hosts.keys() {
             state.show(&exports, host);
         }
+        let capacity_bytes = store.usage().capacity_bytes;
+        let free_floor_bytes = config.free_floor_bytes;
+        let free_floor_bytes = free_floor_bytes.unwrap_or((capacity_bytes / 20).min(1 << 30));
         Ok(Self {
+            free_floor_bytes,
             config,
             store,
             exports,

@@ -543,7 +543,7 @@ impl Service {
 
     fn check_space(&self) -> Result<(), ArrayError> {
         let free = self.store.usage().free_bytes;
-        let floor = self.config.free_floor_bytes;
+        let floor = self.free_floor_bytes;
         if free < floor {
             return refuse(
                 ArrayErrorKind::NoSpace,
