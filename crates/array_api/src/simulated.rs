@@ -119,6 +119,11 @@ impl SimulatedArray {
         self.model().luns.keys().copied().collect()
     }
 
+    /// Ids of all LUNs on the array.
+    pub fn lun_ids(&self) -> Vec<LunId> {
+        self.model().luns.keys().copied().collect()
+    }
+
     /// Sets that the array still remembers.
     pub fn set_count(&self) -> usize {
         self.model().sets.len()
@@ -214,10 +219,7 @@ impl HostHandle {
             at: clock.now(),
             within,
         });
-        let fault = lock(&self.shared.faults)
-            .get(&op)
-            .cloned()
-            .unwrap_or_default();
+        let fault = next_fault(&mut lock(&self.shared.faults), op);
         let work = |part: Option<usize>| {
             let mut model = lock(&self.shared.model);
             model.part = part;
@@ -251,6 +253,7 @@ impl HostHandle {
                 clock.advance(time);
                 work(None)
             }
+            Fault::Times(..) => unreachable!("next_fault unwraps it"),
             Fault::Gate(gate) => {
                 gate.pass();
                 work(None)
@@ -261,6 +264,19 @@ impl HostHandle {
                 result
             }
         }
+    }
+}
+
+/// The fault of this call; those that come a number of times are counted down.
+fn next_fault(faults: &mut BTreeMap<Op, Fault>, op: Op) -> Fault {
+    match faults.get_mut(&op) {
+        None => Fault::Ok,
+        Some(Fault::Times(0, _)) => Fault::Ok,
+        Some(Fault::Times(left, fault)) => {
+            *left -= 1;
+            (**fault).clone()
+        }
+        Some(fault) => fault.clone(),
     }
 }
 

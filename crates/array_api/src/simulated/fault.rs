@@ -89,6 +89,8 @@ pub enum Fault {
     Slow(Duration),
     /// As `Slow`, by a client whose own stop does not work: answers after `t`, whatever `within` says (T-101).
     Overrun(Duration),
+    /// This fault for the next `n` calls, then none.
+    Times(usize, Box<Self>),
     /// Blocks in real time before the operation is carried out, until the test opens the gate.
     Gate(Gate),
     /// Blocks in real time after the operation has been carried out.

@@ -8,7 +8,8 @@ use crate::state::{
 };
 use crate::{Event, EventKind, Hresult, LunDescription, Method, context, identity};
 use array_api::{
-    ArrayErrorKind, CopyNeeds, LunId, LunRole, PrepareRequest, Readiness, SetId, SnapshotId,
+    ArrayErrorKind, CopyNeeds, LunId, LunRole, PrepareOutcome, PrepareRequest, Readiness, SetId,
+    SnapshotId,
 };
 
 impl Provider {
@@ -53,10 +54,7 @@ impl Provider {
         let ticket = match decision.step {
             Step::Run(ticket) => ticket,
             _ if before != Some(set) => {
-                return Err(Failure::veto(
-                    EventKind::SetReused,
-                    "the set has ended before",
-                ));
+                return Err(set_reused());
             }
             step => return Err(self.refused(&step)),
         };
@@ -91,11 +89,12 @@ impl Provider {
         let certain = |failure| (failure, false);
         let (needs, ids) = understood(context, luns).map_err(certain)?;
         call.luns.clone_from(&ids);
-        match self.sets().check_volume(ticket, snapshot, needs, &ids) {
+        let check = self.sets().check_volume(ticket, snapshot, needs, &ids);
+        let first = match check {
             Ok(VolumeCheck::Repeated) => return Ok(None),
-            Ok(VolumeCheck::New) => {}
+            Ok(check) => check == VolumeCheck::First,
             Err(refusal) => return Err(certain(volume_refused(refusal))),
-        }
+        };
         self.settle(&call.budget);
         if self.has_leftover(ticket.set) {
             // A discard that is still due would hit the volumes that are begun now.
@@ -104,30 +103,38 @@ impl Provider {
                 "an earlier attempt with this set could not be discarded",
             )));
         }
-        let infos = self
-            .query(&call.budget, &ids)
-            .map_err(|e| certain(call.failed(&e)))?;
-        for (id, info) in ids.iter().zip(infos) {
-            match info.map(|i| i.role) {
-                None => return Err(certain(not_supported(format!("the array has no LUN {id}")))),
-                Some(LunRole::Copy(_)) => {
-                    // ALS-11: a copy of a copy is refused here.
-                    let cause = format!("LUN {id} is a shadow copy itself");
-                    return Err(certain(not_supported(cause)));
-                }
-                Some(LunRole::Original) => {}
-            }
-        }
+        self.all_originals(call, &ids).map_err(certain)?;
         let request = PrepareRequest {
             snapshot,
             luns: ids.clone(),
             needs,
         };
-        call.budget
+        let outcome = call
+            .budget
             .left()
             .and_then(|within| self.array.prepare(within, ticket.set, &request))
             .map_err(|e| (call.failed(&e), outcome_unknown(e.kind)))?;
+        if first && outcome == PrepareOutcome::Identical {
+            // The array holds this set from an earlier life. It may be captured and told to VSS already: neither its
+            // old data nor its end may come from here (BPS-10).
+            return Err(certain(set_reused()));
+        }
         Ok(Some((needs, ids)))
+    }
+
+    /// ALS-11: a copy of a copy is refused.
+    fn all_originals(&self, call: &Call<'_>, ids: &[LunId]) -> Result<(), Failure> {
+        let infos = self.query(&call.budget, ids).map_err(|e| call.failed(&e))?;
+        for (id, info) in ids.iter().zip(infos) {
+            match info.map(|i| i.role) {
+                None => return Err(not_supported(format!("the array has no LUN {id}"))),
+                Some(LunRole::Copy(_)) => {
+                    return Err(not_supported(format!("LUN {id} is a shadow copy itself")));
+                }
+                Some(LunRole::Original) => {}
+            }
+        }
+        Ok(())
     }
 
     /// EndPrepareSnapshots: waits until every target can be captured at once (EPS-1..EPS-8).
@@ -384,6 +391,10 @@ fn understood(context: i32, luns: &[LunDescription]) -> Result<(CopyNeeds, Vec<L
         return Err(Failure::quiet(Hresult::E_INVALIDARG));
     }
     Ok((needs, ids))
+}
+
+fn set_reused() -> Failure {
+    Failure::veto(EventKind::SetReused, "the set has ended before")
 }
 
 fn not_supported(cause: String) -> Failure {

@@ -51,7 +51,9 @@ pub struct Captured {
 /// What a BeginPrepareSnapshot means to its set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VolumeCheck {
-    /// The volume is new.
+    /// The volume is the set's first.
+    First,
+    /// The volume is new in its set.
     New,
     /// The same call had succeeded before (BPS-8).
     Repeated,
@@ -152,6 +154,7 @@ impl SnapshotSets {
             Some(known) if known == luns => Ok(VolumeCheck::Repeated),
             Some(_) => Err(VolumeRefusal::OtherLuns),
             None if current.volumes.len() >= VOLUMES_MAX => Err(VolumeRefusal::TooMany),
+            None if current.volumes.is_empty() => Ok(VolumeCheck::First),
             None => Ok(VolumeCheck::New),
         }
     }

@@ -1,0 +1,615 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use crate::support::{Blocked, NOT_FOUND, OK, Rig, VETO, code, set, snapshot};
+use array_api::ArrayErrorKind as Kind;
+use array_api::simulated::{Fault, Op};
+use std::time::Duration;
+use uuid::Uuid;
+use vss_provider::state::State;
+use vss_provider::{EventKind, Hresult, Method, Settings};
+
+const INVALID: Hresult = Hresult::E_INVALIDARG;
+const SECONDS: fn(u64) -> Duration = Duration::from_secs;
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+/// T-060, BPS-11, and the whole straight path.
+#[test]
+fn t060_begin_maps_nothing_and_the_full_sequence_succeeds() {
+    let rig = Rig::new(2);
+    assert_eq!(rig.begin(set(1)), OK);
+    assert_eq!(rig.state(), State::Preparing);
+    for copy in rig.copies_of(set(1)) {
+        assert!(rig.array.mapped_to(copy).is_empty());
+    }
+    let told = rig.full(set(2));
+    assert_eq!(rig.state(), State::Created);
+    rig.delete(&told, 0);
+    assert_eq!(rig.errors(), []);
+}
+
+/// T-061, T-090, BPS-1, EPS-2: begin returns at once, EndPrepare when the targets are ready.
+#[test]
+fn t061_t090_slow_preparation_is_waited_for_in_end_prepare() {
+    let rig = Rig::new(1);
+    rig.array.set_preparation(SECONDS(60));
+    assert_eq!(rig.begin(set(1)), OK);
+    assert_eq!(rig.clock.now(), Duration::ZERO);
+    assert_eq!(rig.provider.end_prepare_snapshots(set(1)), Ok(()));
+    assert_eq!(rig.clock.now(), SECONDS(60));
+}
+
+/// OQ-36: the site's own limit.
+#[test]
+fn end_prepare_beyond_the_sites_limit_fails_and_leaves_nothing() {
+    let settings = Settings {
+        end_prepare_max: SECONDS(30),
+        ..Settings::default()
+    };
+    let rig = Rig::with(1, settings);
+    rig.array.set_preparation(SECONDS(60));
+    rig.begin(set(1));
+    assert_eq!(code(rig.provider.end_prepare_snapshots(set(1))), VETO);
+    assert_eq!((rig.clock.now(), rig.copies()), (SECONDS(30), 0));
+    assert_eq!(rig.errors(), [EventKind::ArrayTimedOut]);
+}
+
+/// T-062, BPS-3, SEQ-20.
+#[test]
+fn t062_shared_lun_gets_one_target() {
+    let rig = Rig::new(2);
+    let p = &rig.provider;
+    let volume = rig.volume();
+    assert_eq!(
+        p.begin_prepare_snapshot(set(1), id(1), 0, &volume[..1]),
+        Ok(())
+    );
+    assert_eq!(p.begin_prepare_snapshot(set(1), id(2), 0, &volume), Ok(()));
+    assert_eq!(rig.copies(), 2);
+    assert_eq!(p.end_prepare_snapshots(set(1)), Ok(()));
+    assert_eq!(p.pre_commit_snapshots(set(1)), Ok(()));
+    assert_eq!(p.commit_snapshots(set(1)), Ok(()));
+    assert_eq!(p.post_commit_snapshots(set(1), 2), Ok(()));
+    let first = p.get_target_luns(&volume[..1]).expect("captured");
+    let second = p.get_target_luns(&volume).expect("captured");
+    assert_eq!(first[0], second[0]);
+    assert_eq!(rig.array.count(Op::Report), 2);
+}
+
+/// T-066, T-070, BPS-10.
+#[test]
+fn t066_t070_closed_and_ended_sets_take_no_volume() {
+    let rig = Rig::new(1);
+    rig.reach(State::Prepared, set(1));
+    let more = rig
+        .provider
+        .begin_prepare_snapshot(set(1), id(9), 0, &rig.volume());
+    assert_eq!(code(more), VETO);
+    assert_eq!((rig.state(), rig.copies()), (State::Aborted, 0));
+    let told = rig.full(set(2));
+    assert_eq!(rig.begin(set(2)), VETO);
+    assert_eq!(rig.begin(set(1)), VETO);
+    assert_eq!(rig.state(), State::Created);
+    assert_eq!(
+        rig.errors(),
+        [
+            EventKind::WrongOrder,
+            EventKind::WrongOrder,
+            EventKind::SetReused
+        ]
+    );
+    rig.delete(&told, 0);
+}
+
+/// T-067, T-068, T-069, T-076, T-083, BPS-8.
+#[test]
+fn t067_t068_t069_t076_repeats_and_malformed_calls() {
+    let rig = Rig::new(2);
+    let volume = rig.volume();
+    let p = &rig.provider;
+    let begin = |s, v, luns| code(p.begin_prepare_snapshot(s, v, 0, luns));
+    assert_eq!(begin(set(1), id(1), &volume[..1]), OK);
+    assert_eq!(begin(set(1), id(1), &volume[..1]), OK);
+    assert_eq!(begin(set(1), id(1), &volume[1..]), INVALID);
+    assert_eq!(begin(Uuid::nil(), id(1), &volume), INVALID);
+    assert_eq!(begin(set(1), Uuid::nil(), &volume), INVALID);
+    assert_eq!(begin(set(1), id(2), &[]), INVALID);
+    let twice = [volume[0].clone(), volume[0].clone()];
+    assert_eq!(begin(set(1), id(2), &twice), INVALID);
+    assert_eq!((rig.state(), rig.copies()), (State::Preparing, 1));
+    assert_eq!(rig.array.count(Op::Prepare), 1);
+    assert_eq!(rig.events(), []);
+}
+
+/// T-071, T-072, BPS-4, BPS-7.
+#[test]
+fn t071_t072_contexts_are_refused_and_the_first_volume_stays() {
+    let rig = Rig::new(2);
+    let volume = rig.volume();
+    let p = &rig.provider;
+    let begin = |v, context, luns| code(p.begin_prepare_snapshot(set(1), id(v), context, luns));
+    let refused = Hresult::VSS_E_UNSUPPORTED_CONTEXT;
+    for context in [0x4, 0x6_0000, 0x4_0000] {
+        assert_eq!(begin(1, context, &volume), refused, "{context:#x}");
+        assert_eq!((rig.state(), rig.copies()), (State::Idle, 0));
+    }
+    assert_eq!(begin(1, 0, &volume[..1]), OK);
+    assert_eq!(begin(2, 0x20, &volume[1..]), refused);
+    assert_eq!(begin(3, 0x1_0000, &volume[1..]), OK, "CTX-8: VSS's own bit");
+    assert_eq!((rig.state(), rig.copies()), (State::Preparing, 2));
+}
+
+/// T-073, BPS-5: nothing of the volume is reserved.
+#[test]
+fn t073_foreign_lun_in_the_volume_reserves_nothing() {
+    let rig = Rig::new(1);
+    let mut volume = rig.volume();
+    volume.push(vss_provider::LunDescription::default());
+    let answer = rig
+        .provider
+        .begin_prepare_snapshot(set(1), id(1), 0, &volume);
+    assert_eq!(answer, Err(Hresult::VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER));
+    assert_eq!((rig.state(), rig.copies()), (State::Idle, 0));
+    assert_eq!(rig.errors(), [EventKind::NotOurLun]);
+}
+
+/// T-074, T-075, LIM-6, SEQ-22.
+#[test]
+fn t074_t075_sixty_four_volumes_on_one_lun_complete_the_next_is_refused() {
+    let rig = Rig::new(1);
+    let volume = rig.volume();
+    let p = &rig.provider;
+    let begin = |v| code(p.begin_prepare_snapshot(set(1), id(v), 0, &volume));
+    for v in 1..=64 {
+        assert_eq!(begin(v), OK, "volume {v}");
+    }
+    assert_eq!(begin(65), Hresult::VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED);
+    assert_eq!(begin(64), OK, "a repetition is no new volume");
+    assert_eq!(rig.copies(), 1);
+    for method in [
+        Method::EndPrepareSnapshots,
+        Method::PreCommitSnapshots,
+        Method::CommitSnapshots,
+        Method::PostCommitSnapshots,
+    ] {
+        assert_eq!(rig.fire(method, set(1)), OK);
+    }
+    let first = p.get_target_luns(&volume);
+    for _ in 1..64 {
+        assert_eq!(p.get_target_luns(&volume), first);
+    }
+}
+
+/// T-077, BPS-6, SEQ-23: a volume that fails takes nothing along.
+#[test]
+fn t077_failing_second_volume_leaves_the_first() {
+    for kind in [
+        Kind::NoSpace,
+        Kind::LimitReached,
+        Kind::Internal,
+        Kind::Forbidden,
+    ] {
+        let rig = Rig::new(2);
+        let volume = rig.volume();
+        let p = &rig.provider;
+        assert_eq!(
+            p.begin_prepare_snapshot(set(1), id(1), 0, &volume[..1]),
+            Ok(())
+        );
+        rig.array.fault(Op::Prepare, Fault::Err(kind));
+        assert!(p.begin_prepare_snapshot(set(1), id(2), 0, &volume).is_err());
+        rig.array.heal();
+        for method in [
+            Method::EndPrepareSnapshots,
+            Method::PreCommitSnapshots,
+            Method::CommitSnapshots,
+            Method::PostCommitSnapshots,
+        ] {
+            assert_eq!(rig.fire(method, set(1)), OK, "{kind:?}");
+        }
+        let told = p.get_target_luns(&volume[..1]).expect("captured");
+        assert_eq!(rig.copies(), 1);
+        rig.delete(&told, 0);
+    }
+}
+
+/// SEQ-38, BPS-6: volume 2's answer is lost, so the array holds a target that nobody will ask for; the end of the set
+/// discards it.
+#[test]
+fn begin_lost_answer_of_second_volume_leaves_no_stray_target() {
+    let rig = Rig::new(2);
+    let volume = rig.volume();
+    let p = &rig.provider;
+    assert_eq!(
+        p.begin_prepare_snapshot(set(1), id(1), 0, &volume[..1]),
+        Ok(())
+    );
+    rig.array.fault(Op::Prepare, Fault::Lost);
+    assert!(
+        p.begin_prepare_snapshot(set(1), id(2), 0, &volume[1..])
+            .is_err()
+    );
+    rig.array.heal();
+    assert_eq!(rig.copies(), 2);
+    for method in [
+        Method::EndPrepareSnapshots,
+        Method::PreCommitSnapshots,
+        Method::CommitSnapshots,
+        Method::PostCommitSnapshots,
+    ] {
+        assert_eq!(rig.fire(method, set(1)), OK);
+    }
+    let told = p.get_target_luns(&volume[..1]).expect("captured");
+    assert_eq!(p.pre_final_commit_snapshots(set(1)), Ok(()));
+    assert_eq!(p.post_final_commit_snapshots(set(1)), Ok(()));
+    assert_eq!(rig.copies(), 1);
+    rig.delete(&told, 0);
+}
+
+/// SEQ-38: the first volume's answer is lost; the same set can be begun again.
+#[test]
+fn begin_lost_answer_of_first_volume_can_be_repeated() {
+    let rig = Rig::new(1);
+    rig.device(rig.luns[0]);
+    rig.array.fault(Op::Prepare, Fault::Lost);
+    assert_eq!(rig.begin(set(1)), VETO);
+    assert_eq!(rig.state(), State::Idle);
+    rig.array.heal();
+    let told = rig.full(set(1));
+    rig.delete(&told, 0);
+}
+
+/// BPS-10: a provider that was restarted does not take an ended set up again, nor end it.
+#[test]
+fn begin_set_of_an_earlier_process_is_refused_and_keeps_its_copies() {
+    let mut rig = Rig::new(1);
+    rig.reach(State::Created, set(1));
+    rig.restart();
+    assert_eq!(rig.begin(set(1)), VETO);
+    assert_eq!((rig.state(), rig.copies()), (State::Idle, 1));
+    assert_eq!(rig.errors(), [EventKind::SetReused]);
+}
+
+/// T-080, BPS-13: the array fails after k of 16 LUNs.
+#[test]
+fn t080_half_made_reservations_are_released() {
+    for k in 0..16 {
+        let rig = Rig::new(16);
+        rig.array.fault(Op::Prepare, Fault::Part(k));
+        assert_eq!(rig.begin(set(1)), VETO);
+        rig.array.heal();
+        rig.provider.tick();
+        assert_eq!(rig.copies(), 0, "after {k}");
+    }
+}
+
+/// T-082, SEQ-7.
+#[test]
+fn t082_forgotten_set_is_released_after_half_an_hour() {
+    for state in [State::Preparing, State::Prepared, State::Postcommitted] {
+        let rig = Rig::new(1);
+        rig.reach(state, set(1));
+        rig.clock.advance(SECONDS(30 * 60 - 1));
+        rig.provider.tick();
+        assert_eq!((rig.state(), rig.copies()), (state, 1));
+        rig.clock.advance(SECONDS(1));
+        rig.provider.tick();
+        assert_eq!((rig.state(), rig.copies()), (State::Idle, 0), "{state:?}");
+        let answer = rig.provider.end_prepare_snapshots(set(1));
+        assert_eq!(code(answer), NOT_FOUND);
+        assert_eq!(rig.errors(), []);
+    }
+}
+
+/// GTL-12: the timer does not touch what VSS was told of.
+#[test]
+fn tick_never_expires_reported_copies() {
+    for state in [
+        State::Reported,
+        State::Surfaced,
+        State::Prefinal,
+        State::Created,
+    ] {
+        let rig = Rig::new(1);
+        rig.reach(state, set(1));
+        rig.clock.advance(SECONDS(86_400));
+        rig.provider.tick();
+        assert_eq!((rig.state(), rig.copies()), (state, 1));
+    }
+}
+
+/// T-091, EPS-5, EPS-6.
+#[test]
+fn t091_abort_cuts_end_prepare_short() {
+    let rig = Rig::new(1);
+    let waiting = rig.reach(State::Ending, set(1)).expect("EndPrepare waits");
+    assert_eq!(rig.provider.abort_snapshots(set(1)), Ok(()));
+    assert_eq!(waiting.answer(), VETO);
+    assert_eq!(rig.copies(), 0);
+    assert_eq!(rig.errors(), [EventKind::Interrupted]);
+    assert!(rig.clock.now() <= SECONDS(1));
+}
+
+/// T-093, EPS-4.
+#[test]
+fn t093_space_runs_out_while_preparing() {
+    let rig = Rig::new(2);
+    rig.begin(set(1));
+    rig.array.fault(Op::Ready, Fault::Err(Kind::NoSpace));
+    let answer = rig.provider.end_prepare_snapshots(set(1));
+    assert_eq!(answer, Err(Hresult::VSS_E_INSUFFICIENT_STORAGE));
+    assert_eq!((rig.state(), rig.copies()), (State::Aborted, 0));
+    assert_eq!(rig.errors(), [EventKind::NoSpace]);
+}
+
+/// T-096, T-104, ERR-6: found before writes are held; told after.
+#[test]
+fn t096_t104_failures_while_frozen_are_told_after_the_abort() {
+    for (state, op, method) in [
+        (State::Prepared, Op::Arm, Method::PreCommitSnapshots),
+        (State::Precommitted, Op::Commit, Method::CommitSnapshots),
+    ] {
+        let rig = Rig::new(2);
+        rig.reach(state, set(1));
+        rig.array.fault(op, Fault::Down);
+        assert_eq!(rig.fire(method, set(1)), VETO);
+        assert_eq!(rig.state(), State::Aborted);
+        assert_eq!(rig.events(), [], "writes may be held");
+        assert_eq!(rig.array.count(Op::Abort), 0, "no more calls while frozen");
+        rig.array.heal();
+        assert_eq!(rig.provider.abort_snapshots(set(1)), Ok(()));
+        assert_eq!(rig.errors(), [EventKind::ArrayUnreachable]);
+        assert_eq!(rig.copies(), 0);
+        rig.assert_next_set_works(0);
+    }
+}
+
+/// ERR-6: VSS may never call again.
+#[test]
+fn tick_ends_a_freeze_that_nobody_ended() {
+    let rig = Rig::new(1);
+    rig.reach(State::Precommitted, set(1));
+    rig.array.fault(Op::Commit, Fault::Err(Kind::FenceTimeout));
+    assert_eq!(rig.fire(Method::CommitSnapshots, set(1)), VETO);
+    rig.provider.tick();
+    assert_eq!((rig.events().len(), rig.copies()), (0, 1));
+    rig.clock.advance(SECONDS(60));
+    rig.provider.tick();
+    assert_eq!(rig.errors(), [EventKind::FenceTimeout]);
+    assert_eq!(rig.copies(), 0);
+}
+
+/// T-097, T-110, COM-6, TIME-3.
+#[test]
+fn t097_t110_one_array_call_each_and_no_time_of_its_own() {
+    let rig = Rig::new(64);
+    rig.reach(State::Prepared, set(1));
+    let before = rig.clock.now();
+    rig.array.forget_calls();
+    for method in [
+        Method::PreCommitSnapshots,
+        Method::CommitSnapshots,
+        Method::PostCommitSnapshots,
+    ] {
+        assert_eq!(rig.fire_with(method, set(1), &[], &[]), OK);
+    }
+    let ops: Vec<_> = rig.array.calls().into_iter().map(|c| c.op).collect();
+    assert_eq!(ops, [Op::Arm, Op::Commit]);
+    assert!(rig.clock.now() - before <= SECONDS(2));
+    let captured = rig.events();
+    assert_eq!(captured.len(), 1);
+    assert_eq!(captured[0].kind, EventKind::SetCaptured);
+    assert!(captured[0].cause.starts_with("64 LUNs"));
+}
+
+/// T-100, COM-9.
+#[test]
+fn t100_slow_commit_fails_at_eight_seconds() {
+    for fault in [
+        Fault::Slow(SECONDS(9)),
+        Fault::Slow(SECONDS(11)),
+        Fault::Hang,
+    ] {
+        let rig = Rig::new(2);
+        rig.reach(State::Precommitted, set(1));
+        let before = rig.clock.now();
+        rig.array.fault(Op::Commit, fault);
+        assert_eq!(rig.fire(Method::CommitSnapshots, set(1)), VETO);
+        assert!(rig.clock.now() - before <= SECONDS(8));
+        rig.array.heal();
+        assert_eq!(rig.provider.abort_snapshots(set(1)), Ok(()));
+        assert_eq!(rig.copies(), 0);
+        assert_eq!(rig.errors(), [EventKind::ArrayTimedOut]);
+    }
+}
+
+/// T-101, TIME-10: the array's success comes too late.
+#[test]
+fn t101_success_after_ten_and_a_half_seconds_is_a_failure() {
+    let rig = Rig::new(1);
+    rig.reach(State::Precommitted, set(1));
+    let commit = rig.blocked_at(
+        Op::Commit,
+        Method::CommitSnapshots,
+        set(1),
+        Fault::GateAfter,
+    );
+    rig.clock.advance(Duration::from_millis(10_500));
+    assert_eq!(commit.answer(), VETO);
+    assert_eq!(rig.provider.abort_snapshots(set(1)), Ok(()));
+    assert_eq!(rig.errors(), [EventKind::CommitTooLate]);
+    assert_eq!(rig.copies(), 0);
+}
+
+/// T-254, COM-9: past the array's own deadline nothing is captured.
+#[test]
+fn t254_array_refuses_a_late_commit() {
+    let rig = Rig::new(1);
+    rig.reach(State::Precommitted, set(1));
+    rig.clock.advance(SECONDS(9));
+    assert_eq!(rig.fire(Method::CommitSnapshots, set(1)), VETO);
+    assert_eq!(rig.provider.abort_snapshots(set(1)), Ok(()));
+    assert_eq!(rig.errors(), [EventKind::DeadlinePassed]);
+    assert_eq!(rig.copies(), 0);
+}
+
+/// T-102, T-103, COM-7, SEQ-38; also when no abort comes but the next set.
+#[test]
+fn t102_t103_half_and_lost_commits_are_discarded() {
+    for fault in [Fault::Part(1), Fault::Lost] {
+        for abort_comes in [true, false] {
+            let rig = Rig::new(3);
+            rig.reach(State::Precommitted, set(1));
+            rig.array.fault(Op::Commit, fault.clone());
+            assert_eq!(rig.fire(Method::CommitSnapshots, set(1)), VETO);
+            rig.array.heal();
+            if abort_comes {
+                assert_eq!(rig.provider.abort_snapshots(set(1)), Ok(()));
+                assert_eq!(rig.copies(), 0);
+            }
+            rig.assert_next_set_works(0);
+        }
+    }
+}
+
+/// T-106, PST-3; T-107: PostCommit needs no array.
+#[test]
+fn t106_t107_post_commit_checks_its_count_and_needs_no_array() {
+    let rig = Rig::new(1);
+    rig.reach(State::Committed, set(1));
+    let p = &rig.provider;
+    assert_eq!(p.post_commit_snapshots(set(1), -1), Err(INVALID));
+    assert_eq!(rig.state(), State::Committed);
+    rig.array.fault_all(&Fault::Down);
+    assert_eq!(p.post_commit_snapshots(set(1), 7), Ok(()));
+    assert_eq!(rig.state(), State::Postcommitted);
+}
+
+/// T-098, T-295, ROLE-11: what is written after EndPrepare and before Commit is in the copy, what is written later is not.
+#[test]
+fn t098_t295_copies_hold_the_instant_of_commit() {
+    let rig = Rig::new(2);
+    rig.reach(State::Precommitted, set(1));
+    rig.array.write(rig.luns[0], 5);
+    rig.array.write(rig.luns[1], 6);
+    assert_eq!(rig.fire(Method::CommitSnapshots, set(1)), OK);
+    rig.array.write(rig.luns[0], 7);
+    let copies = rig.copies_or_told(set(1));
+    let read: Vec<_> = copies.iter().map(|c| rig.array.read(*c)).collect();
+    assert_eq!(read, [Some(5), Some(6)]);
+}
+
+/// T-171, T-175, SEQ-13, SEQ-26: a transportable set; the final calls need no array.
+#[test]
+fn t171_t175_final_calls_work_without_locate_and_without_array() {
+    let rig = Rig::new(1);
+    rig.reach(State::Reported, set(1));
+    rig.array.fault_all(&Fault::Down);
+    assert_eq!(rig.provider.pre_final_commit_snapshots(set(1)), Ok(()));
+    assert_eq!(rig.provider.post_final_commit_snapshots(set(1)), Ok(()));
+    assert_eq!(rig.state(), State::Created);
+}
+
+/// T-014, LOAD-5.
+#[test]
+fn t014_unforced_unload_waits_for_a_pending_set() {
+    for state in State::ALL {
+        let rig = Rig::new(1);
+        let blocked = rig.reach(state, set(1));
+        let expected = if state.is_pending() {
+            Hresult::S_FALSE
+        } else {
+            OK
+        };
+        assert_eq!(rig.provider.on_unload(false), expected, "{state:?}");
+        assert_eq!(rig.state(), state);
+        blocked.map(Blocked::answer);
+    }
+}
+
+/// T-015, T-016, T-018, LOAD-6, LOAD-7, LOAD-10: forced, or by the last Release.
+#[test]
+fn t015_t016_t018_forced_unload_gives_up_what_was_not_told() {
+    for state in State::ALL {
+        for release in [false, true] {
+            let mut rig = Rig::new(2);
+            let blocked = rig.reach(state, set(1));
+            if release && blocked.is_none() {
+                rig.restart();
+            } else {
+                assert_eq!(rig.provider.on_unload(true), OK, "{state:?}");
+            }
+            if let Some(blocked) = blocked {
+                assert_eq!(blocked.answer(), VETO);
+            }
+            let told = matches!(
+                state,
+                State::Reported | State::Surfaced | State::Prefinal | State::Created
+            );
+            let kept = if told { 2 } else { 0 };
+            assert_eq!(rig.copies(), kept, "{state:?}");
+            assert_eq!(rig.state(), State::Idle);
+            rig.assert_next_set_works(kept);
+        }
+    }
+}
+
+/// T-019, LOAD-3, T-296, CTX-11.
+#[test]
+fn t019_t296_a_new_process_knows_and_deletes_the_copies() {
+    let mut rig = Rig::new(2);
+    let told = rig.full(set(1));
+    assert_eq!(rig.provider.on_unload(true), OK);
+    rig.restart();
+    for lun in &told {
+        assert_eq!(rig.provider.fill_in_lun_info(lun).as_ref(), Some(lun));
+    }
+    rig.delete(&told, 0);
+}
+
+/// T-240..T-247, SEQ-37, SEQ-40: a killed process; the next set frees what VSS was not told of.
+#[test]
+fn t240_to_t247_killed_provider_leaves_nothing_after_the_next_set() {
+    for state in State::ALL.into_iter().filter(|s| s.is_pending()) {
+        let mut rig = Rig::new(2);
+        let blocked = rig.reach(state, set(1));
+        rig.kill_and_restart();
+        let answer = rig.provider.end_prepare_snapshots(set(1));
+        assert_eq!(code(answer), NOT_FOUND, "{state:?}");
+        let told = matches!(state, State::Reported | State::Surfaced | State::Prefinal);
+        rig.assert_next_set_works(if told { 2 } else { 0 });
+        blocked.map(Blocked::answer);
+    }
+}
+
+/// T-297, BPS-9.
+#[test]
+fn t297_snapshot_id_of_an_unfinished_set_may_move_on() {
+    let rig = Rig::new(1);
+    let volume = rig.volume();
+    let p = &rig.provider;
+    assert_eq!(
+        p.begin_prepare_snapshot(set(1), snapshot(set(1)), 0, &volume),
+        Ok(())
+    );
+    assert_eq!(
+        p.begin_prepare_snapshot(set(2), snapshot(set(1)), 0, &volume),
+        Ok(())
+    );
+    assert_eq!(rig.provider.state(), (State::Preparing, Some(set(2))));
+    assert_eq!(rig.copies(), 1);
+}
+
+/// T-305, PFF-3: the finished set's map answers until the next set begins.
+#[test]
+fn t305_targets_are_remembered_until_the_next_set() {
+    let rig = Rig::new(2);
+    let told = rig.full(set(1));
+    rig.array.forget_calls();
+    let volume = rig.volume();
+    assert_eq!(rig.provider.get_target_luns(&volume), Ok(told));
+    assert_eq!(rig.array.count(Op::Report), 0);
+    assert_eq!(rig.begin(set(2)), OK);
+    assert_eq!(code(rig.provider.get_target_luns(&volume)), VETO);
+}

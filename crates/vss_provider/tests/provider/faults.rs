@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use crate::support::{OK, Rig, VETO, set};
+use array_api::ArrayErrorKind as Kind;
+use array_api::simulated::{Fault, Op};
+use std::time::Duration;
+use vss_provider::state::State;
+use vss_provider::{EventKind, Method, budget, errors};
+
+const NEVER: Duration = Duration::ZERO;
+
+/// The calls that need the array, the state in which each is legal, its budget, and the state after its failure.
+const POINTS: [(Method, State, Duration, State); 15] = {
+    use Method::*;
+    use State::*;
+    [
+        (AreLunsSupported, Idle, budget::ARE_LUNS_SUPPORTED, Idle),
+        (BeginPrepareSnapshot, Idle, budget::BEGIN_PREPARE, Idle),
+        // The silence that it tolerates, then the discard.
+        (
+            EndPrepareSnapshots,
+            Preparing,
+            Duration::from_secs(21),
+            Aborted,
+        ),
+        (PreCommitSnapshots, Prepared, budget::PRE_COMMIT, Aborted),
+        (CommitSnapshots, Precommitted, budget::COMMIT_STOP, Aborted),
+        (PostCommitSnapshots, Committed, NEVER, Postcommitted),
+        (
+            GetTargetLuns,
+            Postcommitted,
+            budget::GET_TARGET_LUNS,
+            Postcommitted,
+        ),
+        (LocateLuns, Reported, budget::LOCATE_LUNS, Reported),
+        (FillInLunInfo, Surfaced, budget::FILL_IN_LUN_INFO, Surfaced),
+        (PreFinalCommitSnapshots, Surfaced, NEVER, Prefinal),
+        (PostFinalCommitSnapshots, Prefinal, NEVER, Created),
+        (AbortSnapshots, Prepared, budget::ABORT, Aborted),
+        (OnLunEmpty, Created, budget::ON_LUN_EMPTY, Created),
+        (
+            OnLunStateChange,
+            Created,
+            budget::ON_LUN_STATE_CHANGE,
+            Created,
+        ),
+        (ResyncLuns, Created, budget::RESYNC, Created),
+    ]
+};
+
+/// T-250, T-251: unreachable and silent at every point: code, time, event, state, and no leak afterwards.
+#[test]
+fn t250_t251_array_out_of_reach_at_every_point() {
+    for fault in [Fault::Down, Fault::Hang] {
+        for (method, state, budget, after) in POINTS {
+            let at = format!("{method} {fault:?}");
+            let rig = Rig::new(2);
+            rig.array.set_resync_right(crate::support::HOST, true);
+            rig.reach(state, set(1));
+            let originals = rig.volume();
+            let copies = rig.devices(&rig.copies_or_told(set(1)));
+            rig.forget_events();
+            rig.array.fault_all(&fault);
+            let before = rig.clock.now();
+            let code = rig.fire_with(method, set(1), &copies, &originals);
+            let took = rig.clock.now() - before;
+            assert!(took <= budget, "{at}: {took:?}");
+            assert!(errors::permitted(method).contains(&code), "{at}: {code:?}");
+            let needs_no_array = matches!(
+                method,
+                Method::AreLunsSupported
+                    | Method::FillInLunInfo
+                    | Method::PostCommitSnapshots
+                    | Method::PreFinalCommitSnapshots
+                    | Method::PostFinalCommitSnapshots
+            );
+            assert_eq!(code, if needs_no_array { OK } else { VETO }, "{at}");
+            assert_eq!(rig.state(), after, "{at}");
+            rig.array.heal();
+            check_aftermath(&rig, code == VETO, &at);
+        }
+    }
+}
+
+fn check_aftermath(rig: &Rig, vetoed: bool, at: &str) {
+    // The freeze ends at the latest after a minute.
+    rig.clock.advance(budget::FREEZE_MAX);
+    rig.provider.tick();
+    let expected = usize::from(vetoed);
+    let errors: Vec<_> = rig
+        .events()
+        .into_iter()
+        .filter(|e| e.code == VETO)
+        .collect();
+    assert_eq!(errors.len(), expected, "{at}: {errors:?}");
+    for event in &errors {
+        assert!(event.to_string().contains("What to do: "), "{at}");
+        assert!(!event.cause.is_empty(), "{at}");
+    }
+    let told = matches!(
+        rig.state(),
+        State::Reported | State::Surfaced | State::Prefinal | State::Created
+    );
+    rig.assert_next_set_works(if told { 2 } else { 0 });
+}
+
+/// T-232, T-233: every error of every array call, at every point: a code of the matrix, and one event for a VETO.
+#[test]
+fn t232_t233_every_error_at_every_point() {
+    let kinds = [
+        Kind::InvalidRequest,
+        Kind::Unauthenticated,
+        Kind::Forbidden,
+        Kind::UnknownSet,
+        Kind::UnknownLun,
+        Kind::AlreadyExists,
+        Kind::WrongState,
+        Kind::NotACopy,
+        Kind::NoSpace,
+        Kind::LimitReached,
+        Kind::NotSupported,
+        Kind::DeadlinePassed,
+        Kind::FenceTimeout,
+        Kind::Internal,
+        Kind::Protocol,
+    ];
+    for kind in kinds {
+        for (method, state, _, _) in POINTS {
+            let at = format!("{method} {kind:?}");
+            let rig = Rig::new(2);
+            rig.reach(state, set(1));
+            let originals = rig.volume();
+            let copies = rig.devices(&rig.copies_or_told(set(1)));
+            rig.forget_events();
+            rig.array.fault_all(&Fault::Err(kind));
+            let code = rig.fire_with(method, set(1), &copies, &originals);
+            assert!(errors::permitted(method).contains(&code), "{at}: {code:?}");
+            rig.array.heal();
+            check_aftermath(&rig, code == VETO, &at);
+        }
+    }
+}
+
+/// ABT-8, SEQ-40: an abort that the array did not carry out is repeated, and told once.
+#[test]
+fn t250_abort_while_down_is_repeated_by_tick() {
+    let rig = Rig::new(2);
+    rig.reach(State::Prepared, set(1));
+    rig.array.fault(Op::Abort, Fault::Down);
+    assert_eq!(
+        rig.fire_with(Method::AbortSnapshots, set(1), &[], &[]),
+        VETO
+    );
+    assert_eq!(rig.state(), State::Aborted);
+    rig.provider.tick();
+    rig.provider.tick();
+    let kinds: Vec<_> = rig.events().iter().map(|e| e.kind).collect();
+    assert_eq!(
+        kinds,
+        [EventKind::LeftoverPending, EventKind::LeftoverPending]
+    );
+    assert_eq!((rig.copies(), rig.provider.leftover_sets().len()), (2, 1));
+    rig.array.heal();
+    rig.provider.tick();
+    assert_eq!((rig.copies(), rig.provider.leftover_sets().len()), (0, 0));
+}
+
+/// T-253, EPS-2: a short silence during the wait does not end it.
+#[test]
+fn t253_array_comes_back_during_end_prepare() {
+    let rig = Rig::new(1);
+    rig.array.set_preparation(Duration::from_secs(2));
+    rig.reach(State::Preparing, set(1));
+    let silent = Fault::Times(19, Box::new(Fault::Hang));
+    rig.array.fault(Op::Ready, silent);
+    assert_eq!(rig.provider.end_prepare_snapshots(set(1)), Ok(()));
+    assert_eq!(rig.array.count(Op::Ready), 20);
+}
+
+/// LOAD-8: a forced unload is over in its time, and the leftovers are told.
+#[test]
+fn on_unload_hanging_array_returns_in_time() {
+    let rig = Rig::new(1);
+    rig.reach(State::Prepared, set(1));
+    rig.array.fault_all(&Fault::Hang);
+    let before = rig.clock.now();
+    assert_eq!(rig.provider.on_unload(true), OK);
+    assert!(rig.clock.now() - before <= budget::ON_UNLOAD);
+    let kinds: Vec<_> = rig.events().iter().map(|e| e.kind).collect();
+    assert_eq!(kinds, [EventKind::LeftoverPending]);
+    rig.array.heal();
+    rig.assert_next_set_works(0);
+}
+
+/// T-249: lost answers of LocateLuns, OnLunEmpty, mask and break; the repetition succeeds.
+#[test]
+fn t249_lost_answers_can_be_repeated() {
+    for (op, method) in [
+        (Op::Map, Method::LocateLuns),
+        (Op::Delete, Method::OnLunEmpty),
+        (Op::Unmap, Method::OnLunStateChange),
+    ] {
+        let rig = Rig::new(1);
+        rig.reach(State::Reported, set(1));
+        let copies = rig.devices(&rig.copies_or_told(set(1)));
+        let originals = rig.volume();
+        rig.array.fault(op, Fault::Lost);
+        let fire = || rig.fire_with(method, set(1), &copies, &originals);
+        assert_eq!(fire(), VETO, "{method}");
+        rig.array.heal();
+        assert_eq!(fire(), OK, "{method}");
+    }
+}
+
+/// T-185, SEQ-4: an abort without own fault is no error.
+#[test]
+fn t185_abort_without_own_fault_writes_no_error() {
+    let rig = Rig::new(1);
+    rig.reach(State::Prepared, set(1));
+    assert_eq!(rig.fire_with(Method::AbortSnapshots, set(1), &[], &[]), OK);
+    assert_eq!(rig.errors(), []);
+}

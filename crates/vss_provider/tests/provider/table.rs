@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use crate::support::{Blocked, NOT_FOUND, OK, Rig, VETO, code, set, snapshot};
+use array_api::SetId;
+use array_api::simulated::{Fault, Op};
+use std::time::Duration;
+use vss_provider::state::{Cell, Disposal, Event, State, cell};
+use vss_provider::{Hresult, LunDescription, Method};
+
+const S1: u128 = 1;
+const S2: u128 = 2;
+
+/// T-184: every state and event, on the real provider: code, state after, leftovers, and that the next set works.
+#[test]
+fn t184_every_state_and_event_as_in_the_table() {
+    for state in State::ALL {
+        for event in Event::ALL {
+            if cell(state, event) != Cell::Never {
+                check_pair(state, event);
+            }
+        }
+    }
+}
+
+fn check_pair(state: State, event: Event) {
+    let at = format!("{state:?} x {event:?}");
+    let mut rig = Rig::new(2);
+    let mut earlier = Vec::new();
+    if state == State::Idle {
+        earlier = rig.full(set(9));
+        rig.restart();
+    }
+    let kept_before = rig.copies();
+    let blocked = rig.reach(state, set(S1));
+    let copies = match event {
+        Event::LocateLuns if state == State::Idle => earlier,
+        Event::LocateLuns if state == State::Aborted => rig.volume(),
+        Event::LocateLuns => rig.devices(&rig.copies_or_told(set(S1))),
+        _ => Vec::new(),
+    };
+    let answer = fire(&rig, event, &copies);
+    let after = rig.provider.state();
+    let (expected, next) = expectation(state, event);
+    assert_eq!(answer, expected, "{at}");
+    let blocked_answer = blocked.map(Blocked::answer);
+    match next {
+        // A call that is blocked goes on when it was not overtaken.
+        Next::Same => {
+            assert_eq!(after.0, state, "{at}");
+            assert!(blocked_answer.is_none_or(|c| c == OK), "{at}");
+        }
+        Next::To(next) => {
+            assert_eq!(after.0, next, "{at}");
+            assert!(blocked_answer.is_none_or(|c| c == VETO), "{at}");
+        }
+        Next::NewSet => {
+            assert_eq!(after, (State::Preparing, Some(set(S2))), "{at}");
+            assert!(blocked_answer.is_none_or(|c| c == VETO), "{at}");
+        }
+    }
+    // VSS follows with an abort or not; what was given up is gone in any case, and what was told stays.
+    if matches!(cell(state, event), Cell::Kill(_)) {
+        let _ = rig.provider.abort_snapshots(set(S1));
+    }
+    let kept = kept_before + kept(state, event);
+    match next {
+        Next::NewSet => assert_eq!(rig.copies(), kept + 2, "{at}"),
+        Next::To(State::Aborted) => assert_eq!(rig.copies(), kept, "{at}"),
+        _ => {}
+    }
+    let told_now = matches!(
+        rig.state(),
+        State::Reported | State::Surfaced | State::Prefinal | State::Created
+    );
+    // Skipping GetTargetLuns tells VSS of nothing, so the next set drops that one whole.
+    let told_now = told_now && (state, event) != (State::Postcommitted, Event::PreFinal);
+    let kept = if told_now { kept_before + 2 } else { kept };
+    rig.assert_next_set_works(kept);
+}
+
+enum Next {
+    Same,
+    To(State),
+    NewSet,
+}
+
+fn expectation(state: State, event: Event) -> (Hresult, Next) {
+    match cell(state, event) {
+        Cell::Never => unreachable!("left out above"),
+        Cell::Begin(_) => (OK, Next::NewSet),
+        Cell::Add | Cell::Stay | Cell::Import | Cell::Again => (OK, Next::Same),
+        Cell::Go(next) => (OK, Next::To(next)),
+        Cell::Veto => (VETO, Next::Same),
+        Cell::Kill(_) => (VETO, Next::To(State::Aborted)),
+        Cell::NotFound | Cell::Forgotten => (NOT_FOUND, Next::Same),
+        Cell::Abort(_) => (OK, Next::To(State::Aborted)),
+    }
+}
+
+/// Copies of S1 that stay on the array.
+fn kept(state: State, event: Event) -> usize {
+    match cell(state, event) {
+        Cell::Begin(Disposal::Keep) => 2,
+        Cell::Begin(Disposal::Nothing) if state == State::Created => 2,
+        _ => 0,
+    }
+}
+
+fn fire(rig: &Rig, event: Event, copies: &[LunDescription]) -> Hresult {
+    let volume = rig.volume();
+    let p = &rig.provider;
+    let method = match event {
+        Event::BeginSame => {
+            let added = SetId::from_u128(77);
+            return code(p.begin_prepare_snapshot(set(S1), added, 0, &volume));
+        }
+        Event::BeginNew => return rig.begin(set(S2)),
+        Event::EndPrepare => Method::EndPrepareSnapshots,
+        Event::PreCommit => Method::PreCommitSnapshots,
+        Event::Commit => Method::CommitSnapshots,
+        Event::PostCommit => Method::PostCommitSnapshots,
+        Event::GetTargetLuns => Method::GetTargetLuns,
+        Event::LocateLuns => Method::LocateLuns,
+        Event::PreFinal => Method::PreFinalCommitSnapshots,
+        Event::PostFinal => Method::PostFinalCommitSnapshots,
+        Event::Abort => Method::AbortSnapshots,
+    };
+    rig.fire_with(method, set(S1), copies, &volume)
+}
+
+/// T-063, T-064, SEQ-8, SEQ-34: a new set in every state; the old one's unreported resources are gone, its reported stay.
+#[test]
+fn t063_new_set_in_every_state_completes_and_drops_the_old() {
+    for state in State::ALL {
+        let rig = Rig::new(2);
+        let blocked = rig.reach(state, set(S1));
+        let told = matches!(
+            state,
+            State::Reported | State::Surfaced | State::Prefinal | State::Created
+        );
+        let new = rig.full(set(S2));
+        if let Some(blocked) = blocked {
+            assert_eq!(blocked.answer(), VETO, "{state:?}");
+        }
+        let kept = if told { 2 } else { 0 };
+        assert_eq!(rig.copies(), 2 + kept, "{state:?}");
+        rig.delete(&new, kept);
+    }
+}
+
+/// T-176, T-178, ABT-1, ABT-6, SEQ-33: abort in every state before the end discards all, and the next set works.
+#[test]
+fn t176_t178_abort_in_every_state_leaves_nothing() {
+    for state in State::ALL.into_iter().filter(|s| s.is_pending()) {
+        let rig = Rig::new(2);
+        let blocked = rig.reach(state, set(S1));
+        let answer = rig.provider.abort_snapshots(set(S1));
+        assert_eq!(answer, Ok(()), "{state:?}");
+        assert_eq!(rig.state(), State::Aborted);
+        if let Some(blocked) = blocked {
+            assert_eq!(blocked.answer(), VETO, "{state:?}");
+        }
+        assert_eq!(rig.copies(), 0, "{state:?}");
+        rig.assert_next_set_works(0);
+    }
+}
+
+/// T-177, ABT-9: the array captured already when the abort comes; the commit fails and nothing is left.
+#[test]
+fn t177_abort_after_the_array_captured_discards_the_capture() {
+    let rig = Rig::new(2);
+    rig.reach(State::Precommitted, set(S1));
+    let commit = rig.blocked_at(
+        Op::Commit,
+        Method::CommitSnapshots,
+        set(S1),
+        Fault::GateAfter,
+    );
+    assert_eq!(rig.provider.abort_snapshots(set(S1)), Ok(()));
+    assert_eq!(commit.answer(), VETO);
+    assert_eq!(rig.copies(), 0);
+    rig.assert_next_set_works(0);
+}
+
+/// T-180: a finished set is not aborted.
+#[test]
+fn t180_abort_of_a_created_set_is_not_found_and_keeps_it() {
+    let rig = Rig::new(2);
+    rig.full(set(S1));
+    assert_eq!(code(rig.provider.abort_snapshots(set(S1))), NOT_FOUND);
+    assert_eq!(rig.copies(), 2);
+}
+
+/// T-181, T-094, T-095, T-317, SEQ-10: another set's calls do nothing to the set in progress.
+#[test]
+fn t094_t095_t181_unknown_set_leaves_the_set_in_progress() {
+    let rig = Rig::new(2);
+    assert_eq!(rig.begin(set(S1)), OK);
+    for (method, expected) in [
+        (Method::EndPrepareSnapshots, NOT_FOUND),
+        (Method::PreCommitSnapshots, NOT_FOUND),
+        (Method::CommitSnapshots, NOT_FOUND),
+        (Method::PostCommitSnapshots, NOT_FOUND),
+        (Method::AbortSnapshots, NOT_FOUND),
+        (Method::PreFinalCommitSnapshots, VETO),
+        (Method::PostFinalCommitSnapshots, VETO),
+    ] {
+        let answer = rig.fire_with(method, set(S2), &[], &[]);
+        assert_eq!(answer, expected, "{method}");
+        assert_eq!(rig.provider.state(), (State::Preparing, Some(set(S1))));
+    }
+    assert_eq!(rig.provider.end_prepare_snapshots(set(S1)), Ok(()));
+}
+
+/// T-182, ABT-5: also after the next set has begun.
+#[test]
+fn t182_second_abort_is_a_success() {
+    let rig = Rig::new(1);
+    rig.reach(State::Prepared, set(S1));
+    assert_eq!(rig.provider.abort_snapshots(set(S1)), Ok(()));
+    assert_eq!(rig.provider.abort_snapshots(set(S1)), Ok(()));
+    assert_eq!(rig.begin(set(S2)), OK);
+    assert_eq!(rig.provider.abort_snapshots(set(S1)), Ok(()));
+    assert_eq!(rig.provider.state(), (State::Preparing, Some(set(S2))));
+}
+
+/// T-311, SEQ-14: whatever leads to ABORTED, one event tells of it, and the next set is accepted at once.
+#[test]
+fn t311_every_way_to_aborted_writes_one_event() {
+    for state in State::ALL {
+        for event in Event::ALL {
+            if !matches!(cell(state, event), Cell::Kill(_) | Cell::Abort(_)) {
+                continue;
+            }
+            let rig = Rig::new(2);
+            let blocked = rig.reach(state, set(S1));
+            rig.forget_events();
+            fire(&rig, event, &[]);
+            blocked.map(Blocked::answer);
+            assert_eq!(rig.state(), State::Aborted, "{state:?} {event:?}");
+            let _ = rig.provider.abort_snapshots(set(S1));
+            assert_eq!(
+                rig.events().len(),
+                1,
+                "{state:?} {event:?}: {:?}",
+                rig.events()
+            );
+            assert_eq!(rig.begin(set(S2)), OK);
+        }
+    }
+}
+
+/// T-186, TIME-15: sets aborted in all states, over and over.
+#[test]
+fn t186_two_hundred_aborted_sets_leave_nothing() {
+    let rig = Rig::new(2);
+    let states: Vec<_> = State::ALL.into_iter().filter(|s| s.is_pending()).collect();
+    for round in 0..200_usize {
+        let id = set(1000 + round as u128);
+        let blocked = rig.reach(states[round % states.len()], id);
+        assert_eq!(rig.provider.abort_snapshots(id), Ok(()));
+        blocked.map(Blocked::answer);
+    }
+    assert_eq!((rig.copies(), rig.array.set_count()), (0, 0));
+    rig.assert_next_set_works(0);
+}
+
+/// T-318, EPS-5: an abort at any moment of a wait; no deadlock, no lost wake-up.
+#[test]
+fn t318_abort_at_random_moments_of_end_prepare() {
+    let rig = Rig::new(1);
+    rig.array.set_preparation(Duration::from_secs(3600));
+    for round in 0..200 {
+        let id = set(1000 + round);
+        assert_eq!(rig.begin(id), OK);
+        let provider = std::sync::Arc::clone(&rig.provider);
+        let thread = std::thread::spawn(move || code(provider.end_prepare_snapshots(id)));
+        for _ in 0..round {
+            std::thread::yield_now();
+        }
+        assert_eq!(rig.provider.abort_snapshots(id), Ok(()));
+        let answer = thread.join().expect("no panic");
+        // The abort may come before the wait, during it, or after it gave up by itself.
+        assert!(answer == VETO || answer == NOT_FOUND, "{answer:?}");
+        assert_eq!(rig.copies(), 0);
+    }
+    assert_ne!(snapshot(set(1)), snapshot(set(2)));
+}
+
+/// T-307, GEN-10: queries are answered while EndPrepare or Commit is blocked.
+#[test]
+fn t307_queries_pass_blocked_calls() {
+    for state in [State::Ending, State::Committing] {
+        let rig = Rig::new(2);
+        let blocked = rig.reach(state, set(S1));
+        let volume = rig.volume();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    assert_eq!(rig.provider.are_luns_supported(0, &volume), Ok(true));
+                    assert!(rig.provider.fill_in_lun_info(&volume[0]).is_some());
+                });
+            }
+        });
+        assert_eq!(blocked.map(Blocked::answer), Some(OK), "{state:?}");
+    }
+}
