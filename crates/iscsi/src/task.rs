@@ -125,6 +125,12 @@ impl Task {
             requested: VecDeque::new(),
             r2t_sn: 0,
         };
+        if let Ok(accepted) = &task.verdict
+            && accepted.takes_exactly()
+            && u64::from(expected) != needs
+        {
+            task.fail(Sense::INVALID_INFORMATION_UNIT);
+        }
         let immediate_data = std::mem::take(&mut request.data);
         task.take_immediate(immediate_data, params);
         task

@@ -64,6 +64,8 @@ const _: () = assert!(size_of::<Transfer16>() == 16);
 const FLAG_FUA: u8 = 0x08;
 /// UNMAP, in the flags of WRITE SAME.
 const FLAG_UNMAP: u8 = 0x08;
+/// NDOB, in the flags of WRITE SAME(16).
+const FLAG_NO_DATA_OUT: u8 = 0x01;
 
 /// A run of logical blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +123,8 @@ pub(crate) enum Operation {
     WriteSame {
         extent: Extent,
         unmap: bool,
+        /// No block of data is sent; zeros are meant (NDOB).
+        zeros: bool,
     },
 }
 
@@ -405,6 +409,8 @@ fn write_same(cdb: &Cdb, extent: Extent) -> Result<Operation, Sense> {
     Ok(Operation::WriteSame {
         extent,
         unmap: cdb[1] & FLAG_UNMAP != 0,
+        // The 10-byte form has no such bit; its usage mask keeps it 0.
+        zeros: cdb[1] & FLAG_NO_DATA_OUT != 0,
     })
 }
 

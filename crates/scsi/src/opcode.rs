@@ -59,6 +59,16 @@ impl Opcode {
         self.usage.len() + 1
     }
 
+    /// Where a transfer's CDB has its length (SPC-4 4.2.2).
+    pub(crate) const fn transfer_length_byte(&self) -> u16 {
+        match self.cdb_bytes() {
+            6 => 4,
+            10 => 7,
+            12 => 6,
+            _ => 10,
+        }
+    }
+
     /// What `cdb` asks for.
     pub(crate) fn parse(&self, cdb: &Cdb) -> Result<Operation, Sense> {
         for (index, (byte, usage)) in cdb[1..].iter().zip(self.usage).enumerate() {
@@ -96,6 +106,8 @@ const DPO_BYTCHK: u8 = 0x16;
 const IMMED: u8 = 0x02;
 /// UNMAP of WRITE SAME.
 const WS_UNMAP: u8 = 0x08;
+/// NDOB of WRITE SAME(16).
+const WS_NDOB: u8 = 0x01;
 
 /// Every command of this target, in ascending order of operation code.
 pub(crate) static OPCODES: &[Opcode] = &[
@@ -125,7 +137,7 @@ pub(crate) static OPCODES: &[Opcode] = &[
     Opcode::new(0x8e, &transfer_16(DPO_BYTCHK), cdb::write_verify_16).writes(),
     Opcode::new(0x8f, &transfer_16(DPO_BYTCHK), cdb::verify_16),
     Opcode::new(0x91, &transfer_16(IMMED), cdb::synchronize_cache_16),
-    Opcode::new(0x93, &transfer_16(WS_UNMAP), cdb::write_same_16).writes(),
+    Opcode::new(0x93, &transfer_16(WS_UNMAP | WS_NDOB), cdb::write_same_16).writes(),
     Opcode::new(
         0x9e,
         &[0, 0, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0],

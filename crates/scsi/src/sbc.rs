@@ -15,18 +15,18 @@ const VERIFY_BYTES_MAX: u64 = 1 << 30;
 /// Memory that long operations work through the medium with, in bytes.
 const STEP_BYTES: u64 = 1 << 20;
 
-/// Where the transfer length stands, for field pointers: by the group of the operation code's CDB this differs, and
-/// byte 2, the LBA, is right for none; the last byte before the group number is not either. SPC-4 wants the first
-/// byte of the field; the operations here are told apart by their extent only, so no bit pointer is given.
-const TRANSFER_LENGTH_BYTE: u16 = 10;
-
 /// Checks `operation` against the medium; says how many bytes the initiator has to send.
-pub(crate) fn check(operation: &Operation, geometry: Geometry) -> Result<u64, Sense> {
+/// `length_byte` is where the CDB has its transfer length, for the field pointer.
+pub(crate) fn check(
+    operation: &Operation,
+    geometry: Geometry,
+    length_byte: u16,
+) -> Result<u64, Sense> {
     let block = u64::from(geometry.logical_block_bytes);
     let limited = |extent: &Extent, bytes_max: u64| {
         check_extent(extent, geometry)?;
         if extent.blocks > bytes_max / block {
-            return Err(Sense::invalid_cdb_field(TRANSFER_LENGTH_BYTE, None));
+            return Err(Sense::invalid_cdb_field(length_byte, None));
         }
         Ok(extent.blocks * block)
     };
@@ -42,13 +42,13 @@ pub(crate) fn check(operation: &Operation, geometry: Geometry) -> Result<u64, Se
             compare: false,
         } => limited(extent, VERIFY_BYTES_MAX).map(|_| 0),
         Operation::SynchronizeCache(extent) => check_extent(extent, geometry).map(|()| 0),
-        Operation::WriteSame { extent, .. } => {
+        Operation::WriteSame { extent, zeros, .. } => {
             limited(extent, vpd::WRITE_SAME_BYTES_MAX)?;
             // WSNZ in page B0h.
             if extent.blocks == 0 {
-                return Err(Sense::invalid_cdb_field(TRANSFER_LENGTH_BYTE, None));
+                return Err(Sense::invalid_cdb_field(length_byte, None));
             }
-            Ok(block)
+            Ok(if *zeros { 0 } else { block })
         }
         Operation::Unmap { list_bytes } => Ok(*list_bytes as u64),
         _ => Ok(0),
@@ -96,7 +96,15 @@ pub(crate) fn execute(
             compare: false,
         } => done(read_through(disk, extent.bytes(block))),
         Operation::Unmap { list_bytes } => done(unmap(disk, list_bytes, data_out)),
-        Operation::WriteSame { extent, unmap } => done(write_same(disk, extent, data_out, unmap)),
+        Operation::WriteSame {
+            extent,
+            unmap,
+            zeros,
+        } => {
+            let zero_block = vec![0; block as usize];
+            let pattern = if zeros { &zero_block } else { data_out };
+            done(write_same(disk, extent, pattern, unmap))
+        }
         _ => Err(Sense::INVALID_OPCODE),
     }
 }

@@ -62,6 +62,12 @@ impl Accepted {
         self.data_out_bytes
     }
 
+    /// Whether the initiator has to send exactly that: a WRITE SAME with less or more than its one block makes no
+    /// sense, where a shortened WRITE does.
+    pub fn takes_exactly(&self) -> bool {
+        matches!(self.operation, Operation::WriteSame { .. })
+    }
+
     /// Whether the command changes data and has to pass [`LogicalUnit::fence`] before it is executed.
     pub fn passes_fence(&self) -> bool {
         self.opcode.writes
@@ -154,7 +160,9 @@ impl LogicalUnit {
         }
         let operation = opcode.parse(&padded)?;
         let data_out_bytes = match &self.kind {
-            Kind::Disk { disk, .. } => sbc::check(&operation, disk.geometry())?,
+            Kind::Disk { disk, .. } => {
+                sbc::check(&operation, disk.geometry(), opcode.transfer_length_byte())?
+            }
             Kind::Controller { .. } | Kind::Absent => 0,
         };
         Ok(Accepted {

@@ -10,11 +10,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// Space is given back in pieces of this size and alignment, in bytes; smaller UNMAPs only zero.
 pub(crate) const UNMAP_GRANULARITY_BYTES: u32 = 64 << 10;
 /// Most bytes of one UNMAP command.
-pub(crate) const UNMAP_BYTES_MAX: u64 = 4 << 30;
+pub(crate) const UNMAP_BYTES_MAX: u64 = 512 << 20;
 /// Most ranges of one UNMAP command.
 pub(crate) const UNMAP_RANGES_MAX: u32 = 256;
 /// Most bytes of one WRITE SAME: bounds how long it holds a worker.
-pub(crate) const WRITE_SAME_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const WRITE_SAME_BYTES_MAX: u64 = 16 << 20;
 /// Best size of a transfer, in bytes.
 const TRANSFER_BYTES_OPTIMAL: u32 = 1 << 20;
 
