@@ -249,9 +249,14 @@ impl HostHandle {
                 clock.advance(within);
                 Err(timed_out(within))
             }
-            Fault::Slow(time) | Fault::Overrun(time) => {
+            Fault::Slow(time) => {
                 clock.advance(time);
                 work(None)
+            }
+            Fault::Overrun(time) => {
+                let result = work(None);
+                clock.advance(time);
+                result
             }
             Fault::Times(..) => unreachable!("next_fault unwraps it"),
             Fault::Gate(gate) => {

@@ -87,7 +87,7 @@ pub enum Fault {
     Part(usize),
     /// SLOW(t): carried out after `t`; nothing is done if the caller waits less.
     Slow(Duration),
-    /// As `Slow`, by a client whose own stop does not work: answers after `t`, whatever `within` says (T-101).
+    /// Carried out at once, answered after `t`, by a client whose own stop does not work (T-101).
     Overrun(Duration),
     /// This fault for the next `n` calls, then none.
     Times(usize, Box<Self>),

@@ -12,6 +12,13 @@ use array_api::{
     SnapshotId,
 };
 
+/// A volume in the array's terms.
+struct Volume {
+    needs: CopyNeeds,
+    /// Sorted: the same volume may come with its LUNs in another order.
+    luns: Vec<LunId>,
+}
+
 impl Provider {
     /// BeginPrepareSnapshot: adds a volume to the set, or begins a new set and drops the one before (BPS-1..BPS-13).
     ///
@@ -63,8 +70,8 @@ impl Provider {
             self.journal.thaw();
         }
         match self.add_volume(call, ticket, snapshot, context, luns) {
-            Ok(Some((needs, ids))) => {
-                let finish = self.sets().added(ticket, snapshot, needs, ids);
+            Ok(Some(Volume { needs, luns })) => {
+                let finish = self.sets().added(ticket, snapshot, needs, luns);
                 self.taken(finish)
             }
             Ok(None) => Ok(()),
@@ -85,9 +92,9 @@ impl Provider {
         snapshot: SnapshotId,
         context: i32,
         luns: &[LunDescription],
-    ) -> Result<Option<(CopyNeeds, Vec<LunId>)>, (Failure, bool)> {
+    ) -> Result<Option<Volume>, (Failure, bool)> {
         let certain = |failure| (failure, false);
-        let (needs, ids) = understood(context, luns).map_err(certain)?;
+        let Volume { needs, luns: ids } = understood(context, luns).map_err(certain)?;
         call.luns.clone_from(&ids);
         let check = self.sets().check_volume(ticket, snapshot, needs, &ids);
         let first = match check {
@@ -119,7 +126,7 @@ impl Provider {
             // old data nor its end may come from here (BPS-10).
             return Err(certain(set_reused()));
         }
-        Ok(Some((needs, ids)))
+        Ok(Some(Volume { needs, luns: ids }))
     }
 
     /// ALS-11: a copy of a copy is refused.
@@ -369,8 +376,8 @@ impl Provider {
     }
 }
 
-/// Context and LUNs in the array's terms. LUNs are sorted: the same volume may come with its LUNs in another order.
-fn understood(context: i32, luns: &[LunDescription]) -> Result<(CopyNeeds, Vec<LunId>), Failure> {
+/// Context and LUNs in the array's terms.
+fn understood(context: i32, luns: &[LunDescription]) -> Result<Volume, Failure> {
     let needs = context::needs(context).map_err(|refusal| {
         Failure::new(
             Hresult::VSS_E_UNSUPPORTED_CONTEXT,
@@ -390,7 +397,7 @@ fn understood(context: i32, luns: &[LunDescription]) -> Result<(CopyNeeds, Vec<L
         // ALS-7: within one call a LUN occurs once.
         return Err(Failure::quiet(Hresult::E_INVALIDARG));
     }
-    Ok((needs, ids))
+    Ok(Volume { needs, luns: ids })
 }
 
 fn set_reused() -> Failure {

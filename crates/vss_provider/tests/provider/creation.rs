@@ -429,14 +429,9 @@ fn t100_slow_commit_fails_at_eight_seconds() {
 fn t101_success_after_ten_and_a_half_seconds_is_a_failure() {
     let rig = Rig::new(1);
     rig.reach(State::Precommitted, set(1));
-    let commit = rig.blocked_at(
-        Op::Commit,
-        Method::CommitSnapshots,
-        set(1),
-        Fault::GateAfter,
-    );
-    rig.clock.advance(Duration::from_millis(10_500));
-    assert_eq!(commit.answer(), VETO);
+    let late = Fault::Overrun(Duration::from_millis(10_500));
+    rig.array.fault(Op::Commit, late);
+    assert_eq!(rig.fire(Method::CommitSnapshots, set(1)), VETO);
     assert_eq!(rig.provider.abort_snapshots(set(1)), Ok(()));
     assert_eq!(rig.errors(), [EventKind::CommitTooLate]);
     assert_eq!(rig.copies(), 0);

@@ -213,7 +213,8 @@ fn are_luns_supported_lun_of_another_array_is_false() {
     let rig = Rig::new(1);
     let other = identity::describe(&LunIdentity::new(LunId(99), Oui::LOCAL, *b"0001"));
     assert_eq!(
-        rig.provider.are_luns_supported(0, &[other.clone()]),
+        rig.provider
+            .are_luns_supported(0, std::slice::from_ref(&other)),
         Ok(false)
     );
     assert_eq!(rig.provider.fill_in_lun_info(&other), None);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use crate::support::{OK, Rig, set};
 use array_api::simulated::{Fault, Op};
-use array_api::{ArrayErrorKind, LunId};
+use array_api::{ArrayErrorKind, LunId, LunState};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use vss_provider::{LunDescription, Method, identity};
@@ -48,6 +48,7 @@ const METHODS: [Method; 15] = [
 struct Vss {
     told: BTreeMap<LunId, (u128, LunDescription)>,
     set: u128,
+    created: u32,
 }
 
 /// T-187: random calls and faults. Nothing panics (codes outside the matrix do), a told copy disappears only through
@@ -66,6 +67,7 @@ fn t187_random_sequences_keep_the_invariants() {
     let mut vss = Vss {
         told: BTreeMap::new(),
         set: 1,
+        created: 0,
     };
     for _ in 0..CALLS {
         disturb(&rig, &mut random);
@@ -82,8 +84,18 @@ fn t187_random_sequences_keep_the_invariants() {
     let known = vss.told.len();
     let left = rig.copies();
     assert!(rig.provider.leftover_sets().is_empty());
-    // Copies whose report was lost are unknown to VSS, and kept when the next set came instead of an abort (SEQ-34).
+    // Copies whose report was lost are unknown to VSS, and kept when the next set came instead of an abort (SEQ-34);
+    // nothing else is left.
     assert!(left >= known, "{left} copies, {known} known");
+    let orphans = rig.host().orphans(Duration::from_secs(1));
+    for orphan in orphans.expect("the array is well") {
+        assert_eq!(orphan.tag.state, LunState::Reported, "{orphan:?}");
+    }
+    assert!(
+        vss.created > 1000,
+        "only {} sets were finished",
+        vss.created
+    );
     let told: Vec<_> = vss.told.into_values().map(|(_, d)| d).collect();
     for lun in &told {
         assert_eq!(rig.provider.on_lun_empty(lun), Ok(()));
@@ -170,6 +182,8 @@ fn step(rig: &Rig, random: &mut Random, vss: &mut Vss, volume: &[LunDescription]
         _ => {
             let code = rig.fire_with(method, set(id), &[], volume);
             assert!(code == OK || !code.is_success(), "{method} {code:?}");
+            let finished = method == Method::PostFinalCommitSnapshots && code == OK;
+            vss.created += u32::from(finished);
         }
     }
 }
