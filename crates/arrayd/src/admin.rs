@@ -107,7 +107,7 @@ pub enum AdminRequest {
 #[serde(rename_all = "snake_case")]
 pub enum AdminAnswer {
     /// One LUN.
-    Lun(LunView),
+    Lun(Box<LunView>),
     /// LUNs.
     Luns(Vec<LunView>),
     /// A new host, with its secret: told once.

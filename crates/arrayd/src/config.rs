@@ -280,6 +280,20 @@ impl File {
                 "name at least one address",
             ),
             (
+                "iscsi.listen",
+                self.iscsi
+                    .listen
+                    .iter()
+                    .any(|address| !address.ip().is_loopback()),
+                "only loopback addresses fit: without CHAP, which this version does not have, an initiator's name \
+                 proves nothing",
+            ),
+            (
+                "iscsi.target",
+                !is_target_name(&self.iscsi.target),
+                "iqn.YYYY-MM.DOMAIN:NAME fits, in lower case, of at most 223 characters (RFC 7143 4.2.7)",
+            ),
+            (
                 "sets.commit_deadline_ms",
                 deadline_ms == 0 || deadline_ms > COMMIT_DEADLINE_MS_MAX,
                 "1 to 8000 fit: Windows gives up after 10 s",
@@ -308,6 +322,15 @@ impl File {
             set_idle: Duration::from_secs(60 * self.sets.idle_minutes),
         })
     }
+}
+
+/// Checked here and not only by the target: a daemon that cannot start must not have made its store before.
+fn is_target_name(name: &str) -> bool {
+    let fits = |c: u8| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b':');
+    let begins = ["iqn.", "eui.", "naa."]
+        .iter()
+        .any(|form| name.starts_with(form));
+    begins && (5..=223).contains(&name.len()) && name.bytes().all(fits)
 }
 
 /// toml's own text shows the source over several lines; a log line is one.
@@ -362,6 +385,14 @@ mod tests {
                 "store.free_floor",
             ),
             ("state_dir = '/x'\n[iscsi]\nlisten = []", "iscsi.listen"),
+            (
+                "state_dir = '/x'\n[iscsi]\nlisten = ['0.0.0.0:0']",
+                "iscsi.listen",
+            ),
+            (
+                "state_dir = '/x'\n[iscsi]\ntarget = 'Array'",
+                "iscsi.target",
+            ),
             (
                 "state_dir = '/x'\n[identity]\noui = '12345'",
                 "identity.oui",

@@ -19,7 +19,7 @@ fn assert_refused(config: &Path, words: &[&str]) {
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(
-        error.starts_with("shadowlund: ") && error.contains(['(', ';']),
+        error.starts_with("shadowlund: ") && error.contains(['(', ';', ':']),
         "{error}"
     );
     for word in words {
@@ -99,7 +99,8 @@ fn iscsi_beyond_loopback_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let text =
         config_text(&dir.path().join("state"), "").replace("[\"127.0.0.1:0\"]", "[\"0.0.0.0:0\"]");
-    assert_refused(&write_config(dir.path(), &text), &["CHAP"]);
+    assert_refused(&write_config(dir.path(), &text), &["iscsi.listen", "CHAP"]);
+    assert!(!dir.path().join("state").exists());
 }
 
 #[test]

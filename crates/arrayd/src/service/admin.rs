@@ -25,17 +25,13 @@ impl Service {
                 name,
                 size_bytes,
                 hosts,
-            } => self
-                .lun_create(&name, size_bytes, &hosts)
-                .map(AdminAnswer::Lun),
+            } => self.lun_create(&name, size_bytes, &hosts).map(lun_answer),
             AdminRequest::LunList => Ok(AdminAnswer::Luns(self.lun_list())),
-            AdminRequest::LunShow { lun } => self.lun_show(&lun).map(AdminAnswer::Lun),
-            AdminRequest::LunDelete { lun } => self.lun_delete(&lun).map(AdminAnswer::Lun),
-            AdminRequest::LunMap { lun, host } => {
-                self.lun_map(&lun, &host, true).map(AdminAnswer::Lun)
-            }
+            AdminRequest::LunShow { lun } => self.lun_show(&lun).map(lun_answer),
+            AdminRequest::LunDelete { lun } => self.lun_delete(&lun).map(lun_answer),
+            AdminRequest::LunMap { lun, host } => self.lun_map(&lun, &host, true).map(lun_answer),
             AdminRequest::LunUnmap { lun, host } => {
-                self.lun_map(&lun, &host, false).map(AdminAnswer::Lun)
+                self.lun_map(&lun, &host, false).map(lun_answer)
             }
             AdminRequest::HostAdd {
                 name,
@@ -432,6 +428,10 @@ impl Service {
         state.catalogue = next;
         Ok(())
     }
+}
+
+fn lun_answer(lun: LunView) -> AdminAnswer {
+    AdminAnswer::Lun(Box::new(lun))
 }
 
 fn view(id: LunId, lun: &Lun, own_bytes_max: u64) -> LunView {

@@ -81,7 +81,7 @@ pub enum OpenError {
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
     /// The store.
-    #[error(transparent)]
+    #[error("{0} (look at the disks of the array)")]
     Store(#[from] StoreError),
     /// A LUN's record.
     #[error(
@@ -412,6 +412,7 @@ impl Lun {
 fn load_luns(store: &Store, catalogue: &Catalogue) -> Result<BTreeMap<LunId, Lun>, OpenError> {
     let mut luns = BTreeMap::new();
     let mut leftovers = Vec::new();
+    let mut changed = Vec::new();
     for stored in store.luns() {
         let id = LunId(stored.id);
         let mut record = Record::decode(&stored.owner)
@@ -420,14 +421,17 @@ fn load_luns(store: &Store, catalogue: &Catalogue) -> Result<BTreeMap<LunId, Lun
             leftovers.push((id, record));
             continue;
         }
-        record.map.retain(|host, _| {
-            let known = catalogue.hosts.contains_key(host);
-            if !known {
-                tracing::warn!(lun = %id, host, "mapped to a host that is not in the catalogue: ignored");
-            }
-            known
-        });
+        let known = |host: &String| catalogue.hosts.contains_key(host);
+        if !record.map.keys().all(known) {
+            // An older catalogue was put back. For good: a host that is added under such a name later is another one.
+            tracing::warn!(lun = %id, "was mapped to hosts that are not in the catalogue: no longer");
+            record.map.retain(|host, _| known(host));
+            changed.push((stored.id, record.encode()));
+        }
         luns.insert(id, Lun::new(store, id, stored.size_bytes, record)?);
+    }
+    if !changed.is_empty() {
+        store.set_owner(&changed)?;
     }
     for (id, record) in leftovers {
         let set = record.copy.as_ref().map(|copy| copy.set);

@@ -60,31 +60,52 @@ impl Service {
         request: &PrepareRequest,
     ) -> Result<PrepareOutcome, ArrayError> {
         let mut state = self.lock();
-        if let Some(set) = state.sets.get_mut(&id) {
-            set.touched = Instant::now();
-            if let Some(outcome) = repeated(set, host, id, request)? {
-                return Ok(outcome);
+        loop {
+            if let Some(set) = state.sets.get_mut(&id) {
+                set.touched = Instant::now();
+                if let Some(outcome) = repeated(set, host, id, request)? {
+                    return Ok(outcome);
+                }
+            }
+            let missing = self.check_prepare(&state, host, id, request)?;
+            let Some(other) = other_unreported(&state, host, id) else {
+                self.reserve(&mut state, host, id, request, &missing)?;
+                return Ok(PrepareOutcome::Added);
+            };
+            // Waiting for a commit lets go of the lock: what was checked may not be true any more.
+            state = self.settle(state, other)?;
+            if state.sets.contains_key(&other) {
+                tracing::info!(set = %other, host, "discarded: its host prepares another set");
+                self.discard(&mut state, host, other, false);
             }
         }
-        let known = state.sets.get(&id).map(|set| set.targets.clone());
-        let known = known.unwrap_or_default();
+    }
+
+    /// The sources that have no target in the set yet, once all may be copied.
+    fn check_prepare(
+        &self,
+        state: &State,
+        host: &str,
+        id: SetId,
+        request: &PrepareRequest,
+    ) -> Result<Vec<LunId>, ArrayError> {
+        let known = state.sets.get(&id).map(|set| &set.targets);
+        let has_target = |lun: &LunId| known.is_some_and(|targets| targets.contains_key(lun));
         let missing: Vec<LunId> = request
             .luns
             .iter()
             .copied()
-            .filter(|lun| !known.contains_key(lun))
+            .filter(|lun| !has_target(lun))
             .collect();
-        self.check_copyable(&state, host, &request.luns, &request.needs, missing.len())?;
-        if known.len() + missing.len() > LUNS_PER_SET_MAX {
+        self.check_copyable(state, host, &request.luns, &request.needs, missing.len())?;
+        if known.map_or(0, |targets| targets.len()) + missing.len() > LUNS_PER_SET_MAX {
             return refuse(
                 ArrayErrorKind::LimitReached,
                 format!("a set has at most {LUNS_PER_SET_MAX} LUNs"),
                 "take fewer volumes into the set",
             );
         }
-        let mut state = self.discard_other_sets(state, host, id)?;
-        self.reserve(&mut state, host, id, request, &missing)?;
-        Ok(PrepareOutcome::Added)
+        Ok(missing)
     }
 
     fn reserve(
@@ -434,28 +455,6 @@ impl Service {
         Ok(state)
     }
 
-    fn discard_other_sets<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        host: &str,
-        keep: SetId,
-    ) -> Result<MutexGuard<'a, State>, ArrayError> {
-        let others: Vec<SetId> = state
-            .sets
-            .iter()
-            .filter(|(id, set)| set.host == host && **id != keep && has_untold(&state, set))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in others {
-            state = self.settle(state, id)?;
-            if state.sets.contains_key(&id) {
-                tracing::info!(set = %id, host, "discarded: its host prepares another set");
-                self.discard(&mut state, host, id, false);
-            }
-        }
-        Ok(state)
-    }
-
     /// Deletes what was not reported, and with `reported_too` also reported copies that no other host has mapped.
     /// The set is forgotten unless reported copies stay its own.
     fn discard(
@@ -657,6 +656,13 @@ fn plan(state: &State, set: &SnapshotSet) -> CapturePlan {
         plan.records.push((*copy, record));
     }
     plan
+}
+
+/// A set of this host that holds unreported copies and has to make way.
+fn other_unreported(state: &State, host: &str, keep: SetId) -> Option<SetId> {
+    let mut sets = state.sets.iter();
+    sets.find(|(id, set)| set.host == host && **id != keep && has_untold(state, set))
+        .map(|(id, _)| *id)
 }
 
 fn has_untold(state: &State, set: &SnapshotSet) -> bool {

@@ -253,6 +253,52 @@ fn idle_set_is_discarded_and_a_reported_one_is_not() {
 }
 
 #[test]
+fn prepare_of_one_set_at_once_reserves_each_source_once() {
+    let bench = Bench::new("");
+    bench.prepare(&bench.luns);
+    let set = SetId::new_v4();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let request = PrepareRequest {
+                    snapshot: SnapshotId::new_v4(),
+                    luns: bench.luns.clone(),
+                    needs: CopyNeeds::default(),
+                };
+                bench.service.prepare(HOST, set, &request).unwrap();
+            });
+        }
+    });
+    assert_eq!(bench.lun_count(), 4);
+    assert_eq!(bench.service.lock().sets[&set].snapshots.len(), 4);
+}
+
+#[test]
+fn map_to_a_host_that_the_catalogue_lost_is_given_up_for_good() {
+    let bench = Bench::new("");
+    let service = Arc::into_inner(bench.service).unwrap();
+    let config = service.config.clone();
+    let mut catalogue = service.lock().catalogue.clone();
+    service.close().unwrap();
+    let reopen = |catalogue: &Catalogue| {
+        catalogue.save(&config.state_dir).unwrap();
+        let store = Store::open(&config.state_dir.join("store")).unwrap();
+        Service::open(config.clone(), store).unwrap()
+    };
+    let host = catalogue.hosts.remove(HOST).unwrap();
+    reopen(&catalogue).close().unwrap();
+    catalogue.hosts.insert(HOST.to_owned(), host);
+    let service = reopen(&catalogue);
+    assert!(
+        service
+            .lock()
+            .luns
+            .values()
+            .all(|lun| lun.record.map.is_empty())
+    );
+}
+
+#[test]
 fn copy_of_a_copy_is_possible() {
     let bench = Bench::new("");
     let first = bench.copies(&bench.luns[..1]);
