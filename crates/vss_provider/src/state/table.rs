@@ -193,7 +193,7 @@ mod tests {
     /// The table of specification 4.3, as it stands there.
     const SPECIFICATION: &str = "\
 | IDLE | n/a | PREPARING | NOT_FOUND - | NOT_FOUND - | NOT_FOUND - | NOT_FOUND - | VETO - | import path, - | VETO - | VETO - | NOT_FOUND - (S_OK if id is the last aborted one) |
-| PREPARING | add volume | rel, PREPARING(new) | ENDING → PREPARED / ABORTED | VETO, rel, ABORTED | VETO, rel, ABORTED | VETO, rel, ABORTED | VETO, - | VETO, - | VETO, rel, ABORTED | VETO, rel, ABORTED | rel, ABORTED |
+| PREPARING | add volume | rel, PREPARING(new) | ENDING -> PREPARED / ABORTED | VETO, rel, ABORTED | VETO, rel, ABORTED | VETO, rel, ABORTED | VETO, - | VETO, - | VETO, rel, ABORTED | VETO, rel, ABORTED | rel, ABORTED |
 | ENDING | VETO, - (other thread) | cancel the wait, rel, PREPARING(new) | VETO, - | VETO, - | VETO, - | VETO, - | VETO, - | VETO, - | VETO, - | VETO, - | cancel the wait, rel, ABORTED; EndPrepare returns VETO |
 | PREPARED | VETO, rel, ABORTED (set is closed) | rel, PREPARING(new) | VETO, rel, ABORTED | PRECOMMITTED / ABORTED | VETO, rel, ABORTED | VETO, rel, ABORTED | VETO, - | VETO, - | VETO, rel, ABORTED | VETO, rel, ABORTED | rel, ABORTED |
 | PRECOMMITTED | VETO, rel, ABORTED | rel, PREPARING(new) | VETO, rel, ABORTED | VETO, rel, ABORTED | COMMITTED / ABORTED | VETO, rel, ABORTED | VETO, - | VETO, - | VETO, rel, ABORTED | VETO, rel, ABORTED | rel, ABORTED |
@@ -225,7 +225,7 @@ mod tests {
             "VETO, disc, ABORTED" => Cell::Kill(Disposal::Discard),
             "NOT_FOUND -" | "VSS_E_OBJECT_NOT_FOUND, -" => Cell::NotFound,
             "NOT_FOUND - (S_OK if id is the last aborted one)" => Cell::Forgotten,
-            "ENDING → PREPARED / ABORTED" => Cell::Go(State::Prepared),
+            "ENDING -> PREPARED / ABORTED" => Cell::Go(State::Prepared),
             "PRECOMMITTED / ABORTED" => Cell::Go(State::Precommitted),
             "COMMITTED / ABORTED" => Cell::Go(State::Committed),
             "POSTCOMMITTED" => Cell::Go(State::Postcommitted),
