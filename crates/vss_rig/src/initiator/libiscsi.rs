@@ -43,6 +43,7 @@ const _: () = assert!(size_of::<RawSense>() == 16);
 
 const SESSION_NORMAL: c_int = 2;
 
+// SAFETY: the declarations repeat libiscsi 1.19's <iscsi/iscsi.h> and <iscsi/scsi-lowlevel.h>.
 unsafe extern "C" {
     fn iscsi_create_context(initiator_name: *const c_char) -> *mut RawContext;
     fn iscsi_destroy_context(iscsi: *mut RawContext) -> c_int;
