@@ -244,14 +244,38 @@ impl File {
     fn check(self) -> Result<Config, (&'static str, String)> {
         let capacity_bytes = self.store.capacity.0;
         let free_floor_bytes = self.store.free_floor.map(|size| size.0);
-        let deadline_ms = self.sets.commit_deadline_ms;
         let oui = self
             .identity
             .oui
-            .map(|text| text.parse::<Oui>())
+            .as_deref()
+            .map(str::parse::<Oui>)
             .transpose();
         let oui = oui.map_err(|error| ("identity.oui", error.to_string()))?;
-        let checks = [
+        if let Some((setting, _, reason)) = self.checks().into_iter().find(|(_, wrong, _)| *wrong) {
+            return Err((setting, reason.to_owned()));
+        }
+        Ok(Config {
+            state_dir: self.state_dir,
+            name: self.name,
+            log: self.log,
+            capacity_bytes,
+            free_floor_bytes,
+            api_listen: self.api.listen,
+            api_advertise: self.api.advertise,
+            iscsi_listen: self.iscsi.listen,
+            target_iqn: self.iscsi.target,
+            oui: oui.unwrap_or(Oui::LOCAL),
+            commit_deadline: Duration::from_millis(self.sets.commit_deadline_ms),
+            set_idle: Duration::from_secs(60 * self.sets.idle_minutes),
+        })
+    }
+
+    /// Setting, whether it is impossible, and what is possible.
+    fn checks(&self) -> [(&'static str, bool, &'static str); 9] {
+        let capacity_bytes = self.store.capacity.0;
+        let free_floor_bytes = self.store.free_floor.map(|size| size.0);
+        let deadline_ms = self.sets.commit_deadline_ms;
+        [
             (
                 "state_dir",
                 self.state_dir.as_os_str().is_empty(),
@@ -303,24 +327,7 @@ impl File {
                 self.sets.idle_minutes == 0 || self.sets.idle_minutes > 60 * 24 * 365,
                 "1 minute to a year fits",
             ),
-        ];
-        if let Some((setting, _, reason)) = checks.into_iter().find(|(_, wrong, _)| *wrong) {
-            return Err((setting, reason.to_owned()));
-        }
-        Ok(Config {
-            state_dir: self.state_dir,
-            name: self.name,
-            log: self.log,
-            capacity_bytes,
-            free_floor_bytes,
-            api_listen: self.api.listen,
-            api_advertise: self.api.advertise,
-            iscsi_listen: self.iscsi.listen,
-            target_iqn: self.iscsi.target,
-            oui: oui.unwrap_or(Oui::LOCAL),
-            commit_deadline: Duration::from_millis(deadline_ms),
-            set_idle: Duration::from_secs(60 * self.sets.idle_minutes),
-        })
+        ]
     }
 }
 
