@@ -322,7 +322,12 @@ impl Service {
         drop(state);
         match &result {
             Ok(report) => {
-                tracing::info!(set = %id, report.luns, report.held_us, report.total_us, "captured")
+                let CommitReport {
+                    held_us,
+                    total_us,
+                    luns,
+                } = *report;
+                tracing::info!(set = %id, luns, held_us, total_us, "captured");
             }
             Err(error) => tracing::warn!(set = %id, %error, "not captured"),
         }
