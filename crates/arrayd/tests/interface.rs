@@ -226,3 +226,56 @@ fn body_too_large_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn write_under_a_number_that_was_freed_reaches_no_other_lun() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path());
+    daemon.add_host("a", &[]);
+    let one = daemon.create_lun("one", MIB, &["a"]);
+    let number = daemon.number(one, "a");
+    daemon.admin(&["lun", "unmap", "one", "a"]);
+    let two = daemon.create_lun("two", MIB, &["a"]);
+    assert_ne!(
+        daemon.number(two, "a"),
+        number,
+        "a freed number comes back last"
+    );
+    let output = daemon.qemu_io("a", number, &["write 0 512"]);
+    assert!(!output.status.success());
+    assert!(daemon.holds("a", two, 0));
+}
+
+#[test]
+fn daemon_reads_its_own_printed_configuration() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_shadowlund"))
+        .arg("--print-config")
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, arrayd::config::EXAMPLE.as_bytes());
+}
+
+#[test]
+fn tables_show_what_json_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path());
+    let array = daemon.add_host("a", &[]);
+    let lun = daemon.create_lun("data", MIB, &["a"]);
+    let set = prepare(&array, &[lun]);
+    let shown = |arguments: &[&str]| {
+        let output = daemon.cli(arguments);
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let luns = shown(&["lun", "list"]);
+    assert!(
+        luns.contains("NAME") && luns.contains("data") && luns.contains("a:1"),
+        "{luns}"
+    );
+    assert!(luns.contains("copy, reserved"), "{luns}");
+    assert!(shown(&["set", "list"]).contains(&set.to_string()));
+    assert!(shown(&["set", "show", &set.to_string()]).contains("preparing"));
+    assert!(shown(&["orphans"]).contains("reserved"));
+    assert!(shown(&["status"]).contains(&daemon.portal));
+    assert!(shown(&["host", "list"]).contains(&support::iqn("a")));
+}

@@ -545,7 +545,15 @@ impl Service {
         }
     }
 
+    /// A store that refuses writes, or is nearly full, makes no copies.
     fn check_space(&self) -> Result<(), ArrayError> {
+        if let Some(reason) = self.store.poisoned() {
+            return refuse(
+                ArrayErrorKind::Internal,
+                format!("the store refuses writes: {reason}"),
+                "look at the disks of the array, then restart shadowlund",
+            );
+        }
         let free = self.store.usage().free_bytes;
         let floor = self.free_floor_bytes;
         if free < floor {
