@@ -268,17 +268,28 @@ impl LunDevice {
             && self.inner.allocator.locked().count(entry.own) == 1
     }
 
+    /// The leaves of a write, loaded.
+    fn targets(
+        &self,
+        head: &Head,
+        offset: u64,
+        length_bytes: u64,
+    ) -> Result<Vec<Target>, BlockError> {
+        spans(offset, length_bytes, LEAF_BYTES)
+            .map(|span| {
+                let number = span.unit as u32;
+                let leaf = self
+                    .inner
+                    .leaf(head, number, true)
+                    .map_err(StoreError::into_block)?
+                    .expect("asked for one in any case");
+                Ok(Target { number, leaf, span })
+            })
+            .collect()
+    }
+
     fn write_piece(&self, head: &Head, offset: u64, data: &[u8]) -> Result<(), BlockError> {
-        let mut targets = Vec::new();
-        for span in spans(offset, data.len() as u64, LEAF_BYTES) {
-            let number = span.unit as u32;
-            let leaf = self
-                .inner
-                .leaf(head, number, true)
-                .map_err(StoreError::into_block)?
-                .expect("asked for one in any case");
-            targets.push(Target { number, leaf, span });
-        }
+        let targets = self.targets(head, offset, data.len() as u64)?;
         if let [target] = targets.as_slice()
             && self.overwrite(head, target, data)?
         {
