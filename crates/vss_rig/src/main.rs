@@ -118,6 +118,15 @@ fn run_demo(options: &Options, json: bool, bin_dir: Option<PathBuf>) -> anyhow::
         true => println!("{:#}", report.json()),
         false => println!("\n{}", report.text()),
     }
+    if let Some(sabotage) = options.sabotage
+        && !report.passed()
+        && !report.caught(sabotage.caught_by())
+    {
+        anyhow::bail!(
+            "it failed, but not in the check that has to catch this sabotage: {}",
+            sabotage.caught_by()
+        );
+    }
     Ok(report.passed())
 }
 

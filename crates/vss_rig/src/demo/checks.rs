@@ -20,6 +20,12 @@ const SPACE_LIMIT: Duration = Duration::from_secs(20);
 /// How much more than before may be in use afterwards: metadata, and what NTFS keeps on the original.
 const SPACE_SLACK_BYTES: u64 = 16 << 20;
 
+/// Names of the checks that catch the sabotages.
+pub(super) const FILES: &str = "NTFS of the copy holds the files of the instant";
+pub(super) const ONE_INSTANT: &str = "numbered writes show one instant on both LUNs";
+pub(super) const PAGES: &str = "pages 80 and 83 equal GetTargetLuns";
+pub(super) const LUN_COUNT: &str = "the array has as many LUNs as before";
+
 /// The result of one check: found, or found instead.
 type Found = Result<String, String>;
 
@@ -54,9 +60,7 @@ impl World {
                 false => Err("the session got no unit attention".to_owned()),
             })
         });
-        checks.add("pages 80 and 83 equal GetTargetLuns", || {
-            self.check_pages(created)
-        });
+        checks.add(PAGES, || self.check_pages(created));
         checks.add("FillInLunInfo equals GetTargetLuns", || {
             Ok(check_filled(created))
         });
@@ -67,12 +71,8 @@ impl World {
                 .clone()
                 .map(|_| "ntfsfix -n".to_owned()))
         });
-        checks.add("NTFS of the copy holds the files of the instant", || {
-            self.check_files(created)
-        });
-        checks.add("numbered writes show one instant on both LUNs", || {
-            self.check_numbers(created)
-        });
+        checks.add(FILES, || self.check_files(created));
+        checks.add(ONE_INSTANT, || self.check_numbers(created));
         checks.add(
             "VSS's flags are in the copies, not in the originals",
             || self.check_flags(created),
@@ -203,7 +203,7 @@ impl World {
         checks.add("the session lost the copies (06/3F/0E, 05/25/00)", || {
             self.check_gone(created, attention)
         });
-        checks.add("the array has as many LUNs as before", || {
+        checks.add(LUN_COUNT, || {
             let (before, after) = (created.usage_before.lun_count, self.usage()?.lun_count);
             Ok(equal("the number of LUNs", &after, &before).map(|()| before.to_string()))
         });
@@ -252,7 +252,7 @@ impl World {
         let (held, left) = (extra(held) >> 10, extra(last?) >> 10);
         let words = format!("{held} KiB held with the copies, {left} KiB afterwards");
         // Copies that held nothing would make the comparison worthless: the bulk was overwritten since the capture.
-        let worthless = held < BULK_BYTES / 2 >> 10;
+        let worthless = held < (BULK_BYTES / 2) >> 10;
         Ok(match worthless || left > SPACE_SLACK_BYTES >> 10 {
             false => Ok(words),
             true => Err(words),
@@ -271,13 +271,22 @@ fn check_windows(windows: Windows) -> Found {
     }
 }
 
+/// Code set, type and bytes of each designator, as text.
+fn designators(lun: &LunDescription) -> Vec<String> {
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    lun.identifiers
+        .iter()
+        .map(|i| format!("{}/{} {}", i.code_set, i.kind, hex(&i.bytes)))
+        .collect()
+}
+
 /// INQUIRY strings, page 80h, and page 83h in number, order, type, code set and bytes (GTL-6, LUN-9).
 fn same_pages(seen: &LunDescription, told: &LunDescription) -> Result<(), String> {
     let text = |bytes: &Option<Vec<u8>>| {
         String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
     };
     equal("page 80", &text(&seen.serial), &text(&told.serial))?;
-    equal("page 83", &seen.identifiers, &told.identifiers)?;
+    equal("page 83", &designators(seen), &designators(told))?;
     equal("the vendor", &text(&seen.vendor), &text(&told.vendor))?;
     equal("the product", &text(&seen.product), &text(&told.product))?;
     equal("the revision", &text(&seen.revision), &text(&told.revision))
@@ -286,6 +295,7 @@ fn same_pages(seen: &LunDescription, told: &LunDescription) -> Result<(), String
 /// All fields but bus type and signature (FIL-3).
 fn check_filled(created: &Created) -> Found {
     for (filled, told) in created.filled.iter().zip(&created.told) {
+        same_pages(filled, told)?;
         let mut filled = filled.clone();
         filled.bus_type = told.bus_type;
         filled.disk_signature = told.disk_signature;

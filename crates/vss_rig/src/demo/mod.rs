@@ -35,6 +35,18 @@ pub enum Sabotage {
     Leak,
 }
 
+impl Sabotage {
+    /// The check that has to catch it.
+    pub fn caught_by(self) -> &'static str {
+        match self {
+            Self::Flip => checks::FILES,
+            Self::Late => checks::ONE_INSTANT,
+            Self::Identity => checks::PAGES,
+            Self::Leak => checks::LUN_COUNT,
+        }
+    }
+}
+
 /// How to run the demo.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -47,7 +59,8 @@ pub struct Options {
 /// Runs the demo. `say` gets progress, a line at a time.
 ///
 /// # Errors
-/// Only when it could not begin: a program is missing. What fails later is in the report, and the verdict then is failed.
+/// Only when it did not come to the set: a program is missing, or array, NTFS or writers could not be set up. What fails
+/// later is in the report, and the verdict then is failed.
 pub fn run(
     options: &Options,
     binaries: &Binaries,
@@ -57,8 +70,8 @@ pub fn run(
     let tools = Tools::find()?;
     let start = Instant::now();
     let mut report = Report::default();
-    let result = World::build(tools, binaries, interrupt, say)
-        .and_then(|world| run_in(world, options, &mut report, say));
+    let world = World::build(tools, binaries, interrupt, say)?;
+    let result = run_in(world, options, &mut report, say);
     report.failure = result.err().map(|error| format!("{error:#}"));
     report.elapsed = start.elapsed();
     Ok(report)
@@ -77,7 +90,7 @@ fn run_in(
     if options.keep {
         // The set of the report is deleted; another one stays, so that there is something to look at.
         world.create_set(&world.load_provider(None), None)?;
-        say(&world.keep()?);
+        report.kept = Some(world.keep()?);
     }
     Ok(())
 }

@@ -37,6 +37,8 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// Why it ended early, if it did.
     pub failure: Option<String>,
+    /// How to look at what was left running and how to stop it, when that was asked for.
+    pub kept: Option<String>,
     /// From the start of the array to the last check.
     pub elapsed: Duration,
 }
@@ -47,6 +49,13 @@ impl Report {
         self.failure.is_none()
             && !self.checks.is_empty()
             && self.checks.iter().all(|check| check.result.is_ok())
+    }
+
+    /// Whether the check of this name was made and did not hold.
+    pub fn caught(&self, name: &str) -> bool {
+        self.checks
+            .iter()
+            .any(|check| check.name == name && check.result.is_err())
     }
 
     /// The last line.
@@ -83,7 +92,11 @@ impl Report {
                 millis(windows.commit)
             );
         }
-        format!("{text}\n{}\n\n{}", self.checks_table(), self.verdict())
+        text += &format!("\n{}\n\n", self.checks_table());
+        if let Some(kept) = &self.kept {
+            text += &format!("{kept}\n\n");
+        }
+        text + &self.verdict()
     }
 
     fn calls_table(&self) -> Table {
@@ -125,6 +138,7 @@ impl Report {
             "verdict": self.verdict(),
             "elapsed_ms": self.elapsed.as_millis() as u64,
             "failure": self.failure,
+            "kept": self.kept,
             "windows_us": self.windows.map(|windows| json!({
                 "freeze": windows.freeze.as_micros() as u64,
                 "hold": windows.hold.as_micros() as u64,
@@ -139,7 +153,7 @@ impl Report {
             "checks": self.checks.iter().map(|check| json!({
                 "name": check.name,
                 "held": check.result.is_ok(),
-                "found": check.result.as_ref().map_or_else(|found| found, |found| found),
+                "found": check.result.as_ref().unwrap_or_else(|found| found),
             })).collect::<Vec<_>>(),
         })
     }

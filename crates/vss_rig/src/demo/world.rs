@@ -239,11 +239,13 @@ impl World {
         std::fs::write(
             &script,
             format!(
-                "#!/bin/sh\n# Ends what `vss_rig demo --keep` left running.\numount '{}'\nkill {} {}\n\
-                 while kill -0 {} 2>/dev/null; do sleep 0.1; done\nrm -rf '{}'\n",
+                "#!/bin/sh\n\
+                 # Ends what `vss_rig demo --keep` left running. The export first: without its array it would not end.\n\
+                 end() {{\n    kill \"$1\"\n    for _ in $(seq 100); do\n        \
+                 kill -0 \"$1\" 2>/dev/null || return\n        sleep 0.1\n    done\n    kill -9 \"$1\"\n}}\n\
+                 umount '{}'\nend {}\nend {}\nrm -rf '{}'\n",
                 mount.folder().display(),
                 export.pid(),
-                daemon.pid(),
                 daemon.pid(),
                 root.display()
             ),
@@ -254,7 +256,7 @@ impl World {
             daemon.socket().display()
         );
         let words = format!(
-            "\nLeft running (the two writers have ended):\n  \
+            "Left running (the two writers have ended):\n  \
              files of the NTFS on LUN system   ls {}\n  \
              the array                         {cli} status\n  \
              its LUNs and the shadow copies    {cli} lun list\n  \

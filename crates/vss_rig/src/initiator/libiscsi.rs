@@ -44,6 +44,7 @@ const _: () = assert!(size_of::<RawSense>() == 16);
 const SESSION_NORMAL: c_int = 2;
 
 // SAFETY: the declarations repeat libiscsi 1.19's <iscsi/iscsi.h> and <iscsi/scsi-lowlevel.h>.
+// SAFETY: the signatures are those of iscsi/iscsi.h and iscsi/scsi-lowlevel.h of libiscsi 1.19; enums are C ints.
 unsafe extern "C" {
     fn iscsi_create_context(initiator_name: *const c_char) -> *mut RawContext;
     fn iscsi_destroy_context(iscsi: *mut RawContext) -> c_int;

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The judge judged: a provider that breaks one rule fails the scenario that shows the rule.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use uuid::Uuid;
+use vss_provider::{Hresult, LunDescription};
+use vss_rig::array::{ArrayUnderTest, Simulated};
+use vss_rig::host::{LoggedEvent, ProviderHost};
+use vss_rig::scenarios::{run_one, table};
+
+/// Which rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    OnLoadFails,
+    SupportsForeignLuns,
+    ChangesStructures,
+    RefusesOurLuns,
+    FillsInForeignLuns,
+    KeepsSignature,
+    TargetsInWrongOrder,
+    NewIdentityEachTime,
+    LocatesNothing,
+    EmptiesNothing,
+    EmptiesTwiceFails,
+    AbortsNothing,
+    KnowsEverySet,
+    ForgetsEvents,
+    LogsAtOnce,
+    NewSetRefused,
+}
+
+/// A good provider with one rule broken.
+struct Spoilt {
+    inner: Box<dyn ProviderHost>,
+    fault: Fault,
+    calls: AtomicUsize,
+}
+
+impl Spoilt {
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    fn known(&self, code: Hresult) -> Hresult {
+        match self.is(Fault::KnowsEverySet) && code == Hresult::VSS_E_OBJECT_NOT_FOUND {
+            true => Hresult::S_OK,
+            false => code,
+        }
+    }
+}
+
+impl ProviderHost for Spoilt {
+    fn on_load(&self) -> Hresult {
+        match self.is(Fault::OnLoadFails) {
+            true => Hresult::VSS_E_PROVIDER_VETO,
+            false => self.inner.on_load(),
+        }
+    }
+
+    fn on_unload(&self, force: bool) -> Hresult {
+        self.inner.on_unload(force)
+    }
+
+    fn are_luns_supported(&self, context: i32, luns: &mut Vec<LunDescription>) -> (Hresult, bool) {
+        let (code, supported) = self.inner.are_luns_supported(context, luns);
+        if self.is(Fault::ChangesStructures) {
+            luns[0].revision = None;
+        }
+        let always = self.is(Fault::SupportsForeignLuns);
+        (
+            code,
+            (supported || always) && !self.is(Fault::RefusesOurLuns),
+        )
+    }
+
+    fn fill_in_lun_info(&self, lun: &mut LunDescription) -> (Hresult, bool) {
+        let given = lun.clone();
+        let (code, supported) = self.inner.fill_in_lun_info(lun);
+        if self.is(Fault::KeepsSignature) {
+            lun.disk_signature = given.disk_signature;
+        }
+        (code, supported || self.is(Fault::FillsInForeignLuns))
+    }
+
+    fn begin_prepare_snapshot(
+        &self,
+        set: Uuid,
+        snapshot: Uuid,
+        context: i32,
+        luns: &mut Vec<LunDescription>,
+    ) -> Hresult {
+        if self.is(Fault::NewSetRefused) && self.calls.fetch_add(1, Ordering::SeqCst) > 1 {
+            return Hresult::VSS_E_PROVIDER_VETO;
+        }
+        self.inner
+            .begin_prepare_snapshot(set, snapshot, context, luns)
+    }
+
+    fn get_target_luns(&self, sources: &[LunDescription]) -> (Hresult, Vec<LunDescription>) {
+        let (code, mut targets) = self.inner.get_target_luns(sources);
+        if self.is(Fault::TargetsInWrongOrder) {
+            targets.reverse();
+        }
+        if self.is(Fault::NewIdentityEachTime)
+            && let Some(target) = targets.first_mut()
+        {
+            let call = self.calls.fetch_add(1, Ordering::SeqCst);
+            target.serial = Some(format!("serial {call}").into_bytes());
+        }
+        (code, targets)
+    }
+
+    fn locate_luns(&self, luns: &[LunDescription]) -> Hresult {
+        match self.is(Fault::LocatesNothing) {
+            true => Hresult::S_OK,
+            false => self.inner.locate_luns(luns),
+        }
+    }
+
+    fn on_lun_empty(&self, lun: &LunDescription) -> Hresult {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        match self.fault {
+            Fault::EmptiesNothing => Hresult::S_OK,
+            Fault::EmptiesTwiceFails if call > 0 => Hresult::VSS_E_PROVIDER_VETO,
+            _ => self.inner.on_lun_empty(lun),
+        }
+    }
+
+    fn on_lun_state_change(
+        &self,
+        copies: &[LunDescription],
+        originals: Option<&[LunDescription]>,
+        flags: u32,
+    ) -> Hresult {
+        self.inner.on_lun_state_change(copies, originals, flags)
+    }
+
+    fn end_prepare_snapshots(&self, set: Uuid) -> Hresult {
+        self.known(self.inner.end_prepare_snapshots(set))
+    }
+
+    fn pre_commit_snapshots(&self, set: Uuid) -> Hresult {
+        self.known(self.inner.pre_commit_snapshots(set))
+    }
+
+    fn commit_snapshots(&self, set: Uuid) -> Hresult {
+        self.known(self.inner.commit_snapshots(set))
+    }
+
+    fn post_commit_snapshots(&self, set: Uuid, count: i32) -> Hresult {
+        self.known(self.inner.post_commit_snapshots(set, count))
+    }
+
+    fn pre_final_commit_snapshots(&self, set: Uuid) -> Hresult {
+        self.inner.pre_final_commit_snapshots(set)
+    }
+
+    fn post_final_commit_snapshots(&self, set: Uuid) -> Hresult {
+        self.inner.post_final_commit_snapshots(set)
+    }
+
+    fn abort_snapshots(&self, set: Uuid) -> Hresult {
+        match self.is(Fault::AbortsNothing) {
+            true => Hresult::S_OK,
+            false => self.known(self.inner.abort_snapshots(set)),
+        }
+    }
+
+    fn take_events(&self) -> Vec<LoggedEvent> {
+        let mut events = self.inner.take_events();
+        if self.is(Fault::ForgetsEvents) {
+            events.clear();
+        }
+        if self.is(Fault::LogsAtOnce) {
+            events.push(LoggedEvent {
+                id: 1,
+                is_error: true,
+                text: "too early".to_owned(),
+                remedy: "none".to_owned(),
+            });
+        }
+        events
+    }
+}
+
+/// The simulated array with spoilt providers.
+struct SpoiltArray {
+    inner: Simulated,
+    fault: Fault,
+}
+
+impl ArrayUnderTest for SpoiltArray {
+    fn name(&self) -> &'static str {
+        "spoilt"
+    }
+
+    fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>> {
+        Ok(Box::new(Spoilt {
+            inner: self.inner.provider(host)?,
+            fault: self.fault,
+            calls: AtomicUsize::new(0),
+        }))
+    }
+
+    fn originals(&self) -> &[LunDescription] {
+        self.inner.originals()
+    }
+
+    fn disks(&self, host: &str) -> anyhow::Result<Vec<LunDescription>> {
+        self.inner.disks(host)
+    }
+
+    fn lun_count(&self) -> anyhow::Result<usize> {
+        self.inner.lun_count()
+    }
+
+    fn write_and_read_back(&self, host: &str, disk: &LunDescription) -> anyhow::Result<()> {
+        self.inner.write_and_read_back(host, disk)
+    }
+
+    fn set_down(&self, down: bool) {
+        self.inner.set_down(down);
+    }
+
+    fn traffic(&self) -> u64 {
+        self.inner.traffic()
+    }
+}
+
+fn expect_caught(fault: Fault, ids: &[&str]) {
+    for id in ids {
+        let scenario = table().into_iter().find(|s| s.id == *id).unwrap();
+        let array = SpoiltArray {
+            inner: Simulated::new().unwrap(),
+            fault,
+        };
+
+        let outcome = run_one(&array, &scenario).unwrap();
+
+        assert!(outcome.failure.is_some(), "{id} does not catch {fault:?}");
+    }
+}
+
+macro_rules! caught {
+    ($($name:ident: $fault:ident, $ids:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            expect_caught(Fault::$fault, &$ids);
+        })*
+    };
+}
+
+caught! {
+    on_load_that_fails_is_caught: OnLoadFails, ["T-011", "T-012"];
+    support_of_foreign_luns_is_caught: SupportsForeignLuns, ["T-031", "T-037", "T-040"];
+    refusal_of_our_luns_is_caught: RefusesOurLuns, ["T-030"];
+    changed_structures_are_caught: ChangesStructures, ["T-030"];
+    fill_in_of_foreign_luns_is_caught: FillsInForeignLuns, ["T-152"];
+    kept_signature_is_caught: KeepsSignature, ["T-155"];
+    targets_in_wrong_order_are_caught: TargetsInWrongOrder, ["T-120"];
+    identity_made_up_each_time_is_caught: NewIdentityEachTime, ["T-121", "T-123", "T-151"];
+    locate_that_maps_nothing_is_caught: LocatesNothing, ["T-140", "T-141"];
+    copies_never_deleted_are_caught: EmptiesNothing, ["T-190", "T-192", "T-193"];
+    second_on_lun_empty_that_fails_is_caught: EmptiesTwiceFails, ["T-191"];
+    abort_that_does_nothing_is_caught: AbortsNothing, ["T-176", "T-178"];
+    unknown_sets_accepted_are_caught: KnowsEverySet, ["T-094"];
+    veto_without_event_is_caught: ForgetsEvents, ["T-066", "T-096", "T-146"];
+    event_before_thaw_is_caught: LogsAtOnce, ["T-096"];
+    second_set_refused_is_caught: NewSetRefused, ["T-063"];
+}
