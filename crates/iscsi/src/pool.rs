@@ -18,6 +18,8 @@ pub(crate) struct Pool {
 struct State {
     jobs: VecDeque<Job>,
     idle: usize,
+    /// A worker was woken and has not come yet.
+    waking: bool,
     stopping: bool,
 }
 
@@ -48,12 +50,19 @@ impl Pool {
         self.state.lock().expect(UNPOISONED)
     }
 
-    /// Queues a job. Jobs start in their order.
+    /// Queues a job. Jobs start in their order. Once the pool is being stopped a job is dropped: one that a fence lets
+    /// go after the target's end must give its permit back, or no capture of that LUN would ever come to rest again.
     pub(crate) fn submit(&self, job: Job) {
         let mut state = self.lock();
+        if state.stopping {
+            drop(state);
+            return drop(job);
+        }
         state.jobs.push_back(job);
-        // A busy worker looks into the queue before it sleeps: waking is for idle ones.
-        let wake = state.idle > 0;
+        // A busy worker looks into the queue before it sleeps: waking is for idle ones, and one at a time. That one
+        // wakes the next if it finds more than it can take.
+        let wake = state.idle > 0 && !state.waking;
+        state.waking |= wake;
         drop(state);
         if wake {
             self.work.notify_one();
@@ -64,7 +73,12 @@ impl Pool {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
+                let wake = !state.jobs.is_empty() && state.idle > 0 && !state.waking;
+                state.waking |= wake;
                 drop(state);
+                if wake {
+                    self.work.notify_one();
+                }
                 job();
                 state = self.lock();
             } else if state.stopping {
@@ -73,6 +87,7 @@ impl Pool {
                 state.idle += 1;
                 state = self.work.wait(state).expect(UNPOISONED);
                 state.idle -= 1;
+                state.waking = false;
             }
         }
     }
@@ -110,5 +125,15 @@ mod tests {
         }
         pool.stop();
         assert_eq!(ran.load(Ordering::Relaxed), 1000);
+    }
+
+    #[test]
+    fn submit_after_stop_drops_the_job() {
+        let pool = Pool::start(1).unwrap();
+        pool.stop();
+        let held = Arc::new(());
+        let in_job = Arc::clone(&held);
+        pool.submit(Box::new(move || drop(in_job)));
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 }

@@ -46,6 +46,8 @@ fn fence_held_aborted_write_never_lands() {
     let hold = hold_all(&[Arc::clone(&rig.luns[0].fence)], soon()).unwrap();
     let aborted = host.start_write(1, 0, &[1; 512]);
     let kept = host.start_write(1, 1, &[2; 512]);
+    host.echo();
+    assert_eq!(rig.luns[0].fence.parked(), 2);
     assert_eq!(host.manage(ABORT_TASK, 1, aborted), COMPLETE);
     drop(hold);
     assert_eq!(host.finish(kept).sense(), "good");
@@ -61,10 +63,24 @@ fn fence_held_writes_of_a_closed_session_never_land() {
     let hold = hold_all(&[Arc::clone(&rig.luns[0].fence)], soon()).unwrap();
     host.start_write(1, 0, &[1; 512]);
     host.echo();
+    assert_eq!(rig.luns[0].fence.parked(), 1);
     assert_eq!(rig.target.drop_sessions(support::HOST), 1);
     drop(hold);
     let mut again = rig.session();
     assert_eq!(again.read(1, 0, 1).good(), [0; 512]);
+}
+
+#[test]
+fn fence_held_beyond_the_target_gives_its_permits_back() {
+    let rig = Rig::start();
+    let mut host = rig.session();
+    let fence = Arc::clone(&rig.luns[0].fence);
+    let hold = hold_all(&[Arc::clone(&fence)], soon()).unwrap();
+    host.start_write(1, 0, &[1; 512]);
+    host.echo();
+    rig.target.shutdown();
+    drop(hold);
+    assert!(hold_all(&[fence], soon()).is_ok());
 }
 
 #[test]

@@ -89,9 +89,9 @@ fn iscsi_inq_decodes_identity_pages() {
     let rig = Rig::open_to_all();
     let standard = succeed("iscsi-inq", &[&rig.url(1)]);
     assert!(standard.contains("Product:SHADOWLUN-VOLUME"), "{standard}");
-    let serial = succeed("iscsi-inq", &["-e", "1", "-c", "0x80", &rig.url(1)]);
+    let serial = succeed("iscsi-inq", &["-e", "1", "-c", "128", &rig.url(1)]);
     assert!(serial.contains("Unit Serial Number:[one]"), "{serial}");
-    let identification = succeed("iscsi-inq", &["-e", "1", "-c", "0x83", &rig.url(1)]);
+    let identification = succeed("iscsi-inq", &["-e", "1", "-c", "131", &rig.url(1)]);
     assert!(identification.contains("SHADOWLNone"), "{identification}");
 }
 

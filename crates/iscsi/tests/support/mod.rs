@@ -211,6 +211,8 @@ pub struct Initiator {
     /// R2Ts that were answered: offset and length.
     pub r2ts: Vec<(u32, u32)>,
     pub segment_bytes: usize,
+    /// Small writes carry their data in the command.
+    immediate: bool,
 }
 
 pub const READ: u8 = 0x40;
@@ -230,6 +232,7 @@ impl Initiator {
             outgoing: BTreeMap::new(),
             r2ts: Vec::new(),
             segment_bytes: 8192,
+            immediate: true,
         }
     }
 
@@ -326,6 +329,7 @@ impl Initiator {
 
     /// One login request in the operational stage that asks for the full feature phase; the status on refusal.
     pub fn login(&mut self, host: &str, isid: u8, keys: &[(&str, &str)]) -> Result<Pdu, u16> {
+        self.immediate = !keys.contains(&("ImmediateData", "No"));
         let mut all = vec![
             ("InitiatorName", host),
             ("SessionType", "Normal"),
@@ -385,7 +389,10 @@ impl Initiator {
         } else {
             data.len() as u32
         };
-        let pdu = self.command_pdu(lun, cdb, flags, expected);
+        let mut pdu = self.command_pdu(lun, cdb, flags, expected);
+        if self.immediate && data.len() <= self.segment_bytes {
+            pdu.data = data.to_vec();
+        }
         self.outgoing.insert(pdu.itt(), data.to_vec());
         self.send(&pdu);
         pdu.itt()
