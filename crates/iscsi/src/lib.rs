@@ -17,6 +17,8 @@
 mod config;
 mod conn;
 mod core;
+#[cfg(test)]
+mod core_tests;
 mod latch;
 mod login;
 mod manage;

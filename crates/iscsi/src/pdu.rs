@@ -41,7 +41,7 @@ pub(crate) const CONTINUES: u8 = 0x40;
 pub(crate) const IMMEDIATE: u8 = 0x40;
 
 /// Basic header of everything that an initiator sends.
-#[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct RequestHeader {
     /// Bit 6 immediate, bits 0-5 opcode.
@@ -108,7 +108,7 @@ impl RequestHeader {
 }
 
 /// One PDU from an initiator. Padding is gone; additional headers are kept for the one question asked of them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) header: RequestHeader,
     pub(crate) ahs: Vec<u8>,
