@@ -109,3 +109,26 @@ fn commit_under_alternating_writes_shows_one_instant() {
     });
     assert_eq!(daemon.lun_count(), 2);
 }
+
+/// The control: the check of the other test sees when the LUNs were captured one after the other.
+#[test]
+fn copies_of_two_sets_show_two_instants() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path());
+    let array = daemon.add_host("a", &[]);
+    let luns = ["one", "two"].map(|name| daemon.create_lun(name, 4 * MIB, &["a"]));
+    let mut writers = luns.map(|lun| Writer::new(&daemon, lun));
+    let mut shown = Vec::new();
+    for (index, lun) in luns.into_iter().enumerate() {
+        for number in 1..=5 {
+            for writer in &mut writers {
+                writer.write(number + 5 * u8::try_from(index).unwrap());
+            }
+        }
+        let copies = support::copies(&array, &[lun]);
+        array.map(WITHIN, &copies).unwrap();
+        shown.push(first_byte(&daemon, copies[0]));
+    }
+    assert_eq!(shown, [5, 10]);
+    assert!(shown[0].wrapping_sub(shown[1]) > 1);
+}
