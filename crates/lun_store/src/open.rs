@@ -178,27 +178,19 @@ pub(crate) struct Files {
 /// Opens the files without writing to them, for the offline check.
 pub(crate) fn open_for_check(dir: &Path) -> Result<Files, StoreError> {
     let directory = lock_dir(dir)?;
+    open_files(dir, directory, false)
+}
+
+/// The data file comes first: redb writes to its file by being opened, and a store of another version, or none of
+/// ours, has to stay as it is.
+fn open_files(dir: &Path, directory: File, writable: bool) -> Result<Files, StoreError> {
     let path = meta_path(dir);
     if !exists(&path) {
-        return Err(no_database(&path));
+        return Err(StoreError::NotAStore {
+            path,
+            reason: "there is no such file".into(),
+        });
     }
-    open_files(dir, directory, Meta::open_read_only(&path)?, false)
-}
-
-fn no_database(path: &Path) -> StoreError {
-    StoreError::NotAStore {
-        path: path.to_path_buf(),
-        reason: "there is no such file".into(),
-    }
-}
-
-fn open_files(
-    dir: &Path,
-    directory: File,
-    meta: Meta,
-    writable: bool,
-) -> Result<Files, StoreError> {
-    let header = read_header(&meta, &meta_path(dir))?;
     let data = DataFile::open(&data_path(dir), writable)?;
     let not_a_store = |reason: &str| StoreError::NotAStore {
         path: data.path().to_path_buf(),
@@ -208,6 +200,11 @@ fn open_files(
     let data_header = data
         .read_header()?
         .ok_or_else(|| not_a_store("it has no data header"))?;
+    let meta = match writable {
+        true => Meta::open(&path, false)?,
+        false => Meta::open_read_only(&path)?,
+    };
+    let header = read_header(&meta, &path)?;
     if data_header.store_id != header.store_id {
         return Err(not_a_store("it belongs to another store"));
     }
@@ -243,11 +240,7 @@ impl Header {
 }
 
 fn open_locked(dir: &Path, directory: File) -> Result<Arc<Inner>, StoreError> {
-    let path = meta_path(dir);
-    if !exists(&path) {
-        return Err(no_database(&path));
-    }
-    let files = open_files(dir, directory, Meta::open(&path, false)?, true)?;
+    let files = open_files(dir, directory, true)?;
     let loaded = load(&files.meta, files.header.chunk_count()?)?;
     for problem in &loaded.problems {
         tracing::error!(store = %dir.display(), problem, "damaged metadata");

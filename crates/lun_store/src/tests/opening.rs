@@ -107,6 +107,8 @@ fn open_of_something_else_is_not_a_store() {
         open_error(dir.path()),
         StoreError::NotAStore { .. }
     ));
+    let (dir, store) = store(8);
+    store.close().unwrap();
     for content in [b"".as_slice(), b"hello", &[0xa5; 100_000]] {
         std::fs::write(dir.path().join("meta.redb"), content).unwrap();
         let error = open_error(dir.path());
@@ -116,14 +118,16 @@ fn open_of_something_else_is_not_a_store() {
 
 #[test]
 fn open_of_foreign_redb_file_is_not_a_store() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, store) = store(8);
+    store.close().unwrap();
+    std::fs::remove_file(dir.path().join("meta.redb")).unwrap();
     drop(redb::Database::create(dir.path().join("meta.redb")).unwrap());
     let error = open_error(dir.path());
     assert!(matches!(error, StoreError::NotAStore { .. }), "{error:?}");
 }
 
 #[test]
-fn open_of_other_version_names_both() {
+fn open_of_other_version_names_both_and_changes_nothing() {
     let (dir, store) = store(8);
     store.close().unwrap();
     let path = dir.path().join("data");
@@ -135,8 +139,11 @@ fn open_of_other_version_names_both() {
     };
     data.write_header(newer).unwrap();
     drop(data);
+    let files = || ["data", "meta.redb"].map(|name| std::fs::read(dir.path().join(name)).unwrap());
+    let before = files();
     let expected = "the store has format version 2, this program knows version 1";
     assert_eq!(open_error(dir.path()).to_string(), expected);
+    assert!(files() == before, "a refused store was changed");
     assert!(matches!(
         crate::check(dir.path()),
         Err(StoreError::Version {
