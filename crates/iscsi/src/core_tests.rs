@@ -120,6 +120,23 @@ fn parked_task_opens_a_shut_window_and_says_so() {
 }
 
 #[test]
+fn ordered_task_keeps_its_place() {
+    const ORDERED_WRITE: u8 = 0xa2;
+    let mut core = core(Params::default());
+    let started =
+        |effects: Effects| -> Vec<u64> { effects.start.iter().map(|start| start.task).collect() };
+    assert_eq!(started(feed(&mut core, transfer(0x28, READ, 1, 1, 1))), [1]);
+    let mut write = transfer(0x2a, ORDERED_WRITE, 2, 2, 1);
+    write.data = vec![1; 512];
+    assert!(started(feed(&mut core, write)).is_empty());
+    assert!(started(feed(&mut core, transfer(0x28, READ, 3, 3, 1))).is_empty());
+    core.begin(1).unwrap();
+    assert_eq!(started(core.complete(1, Reply::good(vec![0; 512]))), [2]);
+    core.begin(2).unwrap();
+    assert_eq!(started(core.complete(2, Reply::good(Vec::new()))), [3]);
+}
+
+#[test]
 fn status_numbers_count_statuses_only() {
     let mut core = core(Params {
         immediate_data: false,

@@ -205,13 +205,18 @@ impl Session {
     }
 
     /// Aborts the tasks of this session that `which` picks; says how many.
-    pub(crate) fn abort(&self, which: impl Fn(&Task) -> bool, latch: &Arc<Latch>) -> usize {
-        let mut effects = Effects::default();
-        let mut core = self.lock();
-        let count = core.abort_where(which, latch, &mut effects);
-        self.out.push(std::mem::take(&mut effects.send));
-        drop(core);
-        drop(effects);
+    pub(crate) fn abort(
+        self: &Arc<Self>,
+        which: impl Fn(&Task) -> bool,
+        latch: &Arc<Latch>,
+    ) -> usize {
+        let mut count = 0;
+        self.step(|core| {
+            let mut effects = Effects::default();
+            count = core.abort_where(which, latch, &mut effects);
+            effects
+        });
+        self.flush();
         count
     }
 

@@ -25,6 +25,14 @@ pub(crate) enum Phase {
     Executing,
 }
 
+/// The attributes that matter (SAM-5 8.6); untagged and ACA tasks are simple ones here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Simple,
+    Ordered,
+    Head,
+}
+
 /// One R2T that is out.
 struct Requested {
     ttt: u32,
@@ -41,6 +49,7 @@ pub(crate) struct Task {
     /// What to execute, or why not to.
     pub(crate) verdict: Result<Arc<Accepted>, Sense>,
     pub(crate) immediate: bool,
+    pub(crate) order: Order,
     pub(crate) read: bool,
     pub(crate) write: bool,
     /// Expected data transfer length.
@@ -105,6 +114,11 @@ impl Task {
             unit,
             verdict: verdict.map(Arc::new),
             immediate: header.is_immediate(),
+            order: match header.flags & 7 {
+                2 => Order::Ordered,
+                3 => Order::Head,
+                _ => Order::Simple,
+            },
             read: header.flags & READ != 0,
             write,
             expected,
