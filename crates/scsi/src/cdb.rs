@@ -103,6 +103,10 @@ pub(crate) enum Operation {
     ReadCapacity16 {
         allocation: usize,
     },
+    GetLbaStatus {
+        lba: u64,
+        allocation: usize,
+    },
     Read(Extent),
     Write {
         extent: Extent,
@@ -299,6 +303,15 @@ pub(crate) fn read_capacity_10(_: &Cdb) -> Result<Operation, Sense> {
 pub(crate) fn read_capacity_16(cdb: &Cdb) -> Result<Operation, Sense> {
     Ok(Operation::ReadCapacity16 {
         allocation: be32(cdb, 10),
+    })
+}
+
+pub(crate) fn get_lba_status(cdb: &Cdb) -> Result<Operation, Sense> {
+    let transfer: &Transfer16 = typed(cdb);
+    Ok(Operation::GetLbaStatus {
+        lba: transfer.lba.get(),
+        // The allocation length stands where transfers have their blocks.
+        allocation: transfer.blocks.get() as usize,
     })
 }
 

@@ -144,6 +144,7 @@ pub(crate) static OPCODES: &[Opcode] = &[
         cdb::read_capacity_16,
     )
     .action(0x10),
+    Opcode::new(0x9e, &transfer_16(0), cdb::get_lba_status).action(0x12),
     Opcode::new(0xa0, &[0, F, 0, 0, 0, F, F, F, F, 0, 0], cdb::report_luns)
         .on_controller()
         .despite_attention(),

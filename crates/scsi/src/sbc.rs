@@ -51,6 +51,9 @@ pub(crate) fn check(
             Ok(if *zeros { 0 } else { block })
         }
         Operation::Unmap { list_bytes } => Ok(*list_bytes as u64),
+        Operation::GetLbaStatus { lba, .. } if *lba >= geometry.block_count() => {
+            Err(Sense::LBA_OUT_OF_RANGE)
+        }
         _ => Ok(0),
     }
 }
@@ -78,6 +81,11 @@ pub(crate) fn execute(
         Operation::ReadCapacity10 => Ok(capacity_10(geometry)),
         Operation::ReadCapacity16 { allocation } => {
             let mut data = capacity_16(geometry);
+            data.truncate(allocation);
+            Ok(data)
+        }
+        Operation::GetLbaStatus { lba, allocation } => {
+            let mut data = lba_status(geometry, lba);
             data.truncate(allocation);
             Ok(data)
         }
@@ -299,4 +307,17 @@ fn capacity_16(geometry: Geometry) -> Vec<u8> {
     }
     .as_bytes()
     .to_vec()
+}
+
+/// GET LBA STATUS (SBC-3 5.6): one run up to the end with status 0, "mapped or unknown". A device does not tell what it
+/// has mapped; saying so in one answer keeps initiators that ask before each read (QEMU) from asking again.
+fn lba_status(geometry: Geometry, lba: u64) -> Vec<u8> {
+    const DATA_BYTES: u32 = 20;
+    let blocks = u32::try_from(geometry.block_count() - lba).unwrap_or(u32::MAX);
+    let mut data = DATA_BYTES.to_be_bytes().to_vec();
+    data.extend([0; 4]);
+    data.extend(lba.to_be_bytes());
+    data.extend(blocks.to_be_bytes());
+    data.extend([0; 4]);
+    data
 }

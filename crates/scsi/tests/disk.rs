@@ -252,6 +252,21 @@ fn write_shorter_than_announced_writes_whole_blocks_only() {
     assert!(data[1024..].iter().all(|&byte| byte == 0));
 }
 
+#[test]
+fn get_lba_status_is_one_run_to_the_end() {
+    let host = Host::disk(MIB);
+    let status = |lba: u64| {
+        let mut cdb = transfer_16(0x9e, lba, 255);
+        cdb[1] = 0x12;
+        cdb
+    };
+    let data = host.good(&status(2000), &[]);
+    assert_eq!(data[..8], [0, 0, 0, 20, 0, 0, 0, 0]);
+    assert_eq!(data[8..16], 2000u64.to_be_bytes());
+    assert_eq!(data[16..24], [0, 0, 0, 48, 0, 0, 0, 0]);
+    assert_eq!(host.sense(&status(2048)), "05/21/00");
+}
+
 fn unmap_list(ranges: &[(u64, u32)]) -> Vec<u8> {
     let bytes = ranges.len() as u16 * 16;
     let mut list = (bytes + 6).to_be_bytes().to_vec();
