@@ -50,6 +50,8 @@ pub(crate) fn ensure_cargo_deny() -> Result<PathBuf, Failure> {
         "install",
         "--locked",
         "--quiet",
+        // Unoptimised, it checks our tree in a second all the same, and is built in half the time.
+        "--debug",
         "cargo-deny",
         "--version",
         CARGO_DENY,

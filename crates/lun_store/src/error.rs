@@ -40,7 +40,7 @@ pub enum StoreError {
     /// A stored record is damaged or missing.
     #[error("the store's metadata is damaged: {0}")]
     Damaged(String),
-    /// The store was not shut down cleanly; opening it once recovers it. Only [`crate::check`] says this, because it
+    /// The store was not shut down cleanly; opening it once recovers it. Only [`crate::check()`] says this, because it
     /// writes nothing.
     #[error("the store was not closed; open it once before checking it: {0}")]
     NeedsRecovery(String),
