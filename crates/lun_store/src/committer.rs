@@ -2,8 +2,8 @@
 //! The one thread that writes metadata, and its queue.
 //!
 //! Order of work: changes of versions and of the catalogue first (a capture holds up a whole set of LUNs on a frozen
-//! Windows), then flushes in transactions of at most 64 rows, then reclaiming. A capture thus waits for one small
-//! transaction at most, however much there is to flush.
+//! Windows), then flushes in transactions of at most 64 rows and, in turns with them, reclaiming. A capture thus waits
+//! for one small transaction at most, however much there is to flush or to reclaim.
 use crate::StoreError;
 use crate::fold::LEAVES_PER_FOLD_MAX;
 use crate::inner::Inner;
@@ -35,6 +35,8 @@ struct Work {
     /// Leaves that may hold chunks in two halves without need, as (LUN, leaf).
     folds: BTreeSet<(u128, u32)>,
     reclaiming: bool,
+    /// The last thing handed out, apart from jobs, was a flush: reclaiming is next.
+    flushed_last: bool,
     stop: bool,
     stopped: bool,
 }
@@ -160,9 +162,14 @@ impl Queue {
             if flushing {
                 return Next::GoOn;
             }
-            if !work.flushes.is_empty() {
+            // In turns: beside hosts that flush without a pause, the space of what was deleted would never come back.
+            let reclaim_due =
+                work.flushed_last && !(work.reclaim.is_empty() && work.folds.is_empty());
+            if !work.flushes.is_empty() && (work.stop || !reclaim_due) {
+                work.flushed_last = true;
                 return Next::Flush(std::mem::take(&mut work.flushes));
             }
+            work.flushed_last = false;
             if work.stop {
                 work.stopped = true;
                 self.idle.notify_all();
@@ -294,5 +301,45 @@ fn step(inner: &Arc<Inner>, next: Next, group: &mut Option<FlushGroup>) {
         }
         Next::Fold(leaves) => inner.fold_slice(leaves),
         Next::Stop => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(queue: &Queue) -> &'static str {
+        match queue.next(false, || false) {
+            Next::Job(_) => "job",
+            Next::Flush(_) => "flush",
+            Next::GoOn => "go on",
+            Next::Reclaim(..) => "reclaim",
+            Next::Fold(_) => "fold",
+            Next::Stop => "stop",
+        }
+    }
+
+    #[test]
+    fn next_with_flushes_always_waiting_reclaims_in_turns() {
+        let queue = Queue::default();
+        queue.reclaim(1);
+        queue.fold(vec![(7, 0)]);
+        let order = [(); 5].map(|()| {
+            // A host asks again before the committer is through with the last one.
+            queue.push_flush(Vec::new(), None).unwrap();
+            next(&queue)
+        });
+        assert_eq!(order, ["flush", "reclaim", "flush", "fold", "flush"]);
+    }
+
+    #[test]
+    fn next_when_stopping_flushes_and_leaves_reclaiming_to_the_next_open() {
+        let queue = Queue::default();
+        queue.reclaim(1);
+        queue.push_flush(Vec::new(), None).unwrap();
+        assert_eq!(next(&queue), "flush");
+        queue.push_flush(Vec::new(), None).unwrap();
+        queue.stop();
+        assert_eq!([next(&queue), next(&queue)], ["flush", "stop"]);
     }
 }

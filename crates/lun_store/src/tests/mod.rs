@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+mod concurrent;
 mod conformance;
 mod damage;
 mod faults;
