@@ -52,6 +52,9 @@ enum Db {
 pub(crate) struct Meta {
     db: Db,
     pub(crate) commits: AtomicU64,
+    /// The next transaction does not happen.
+    #[cfg(test)]
+    pub(crate) fail_next_commit: std::sync::atomic::AtomicBool,
 }
 
 fn meta_error(error: impl Into<redb::Error>) -> StoreError {
@@ -86,6 +89,8 @@ impl Meta {
         Ok(Self {
             db: Db::Writable(db),
             commits: AtomicU64::new(0),
+            #[cfg(test)]
+            fail_next_commit: Default::default(),
         })
     }
 
@@ -101,6 +106,8 @@ impl Meta {
         Ok(Self {
             db: Db::ReadOnly(db),
             commits: AtomicU64::new(0),
+            #[cfg(test)]
+            fail_next_commit: Default::default(),
         })
     }
 
@@ -187,6 +194,11 @@ impl Meta {
         let Db::Writable(db) = &self.db else {
             unreachable!("nothing commits to a database opened for reading");
         };
+        #[cfg(test)]
+        if self.fail_next_commit.swap(false, Ordering::Relaxed) {
+            let error = std::io::Error::other("a test's fault");
+            return Err(StoreError::io("metadata database", error));
+        }
         guarded(|| {
             let mut write = db.begin_write().map_err(meta_error)?;
             write

@@ -4,6 +4,7 @@ use super::{KIB, MIB, all, disk, fill, pair, snapshot, store};
 use crate::{Store, StoreError};
 use block::ErrorKind;
 use std::io;
+use std::sync::atomic::Ordering;
 
 const SIZE: u64 = 64 * MIB;
 
@@ -120,4 +121,49 @@ fn writers_waiting_for_room_are_released_by_poison() {
     // More than may be unflushed: the writer has to meet the failed background flush.
     let result = (0..48_u64).try_for_each(|mib| lun.write(mib * MIB, &vec![1; MIB as usize]));
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Poisoned);
+}
+
+/// A chunk is given back only once the transaction is durable in which its last reference ends: until then a crash
+/// brings back the row that names it.
+#[test]
+fn failed_commit_keeps_what_the_last_durable_rows_name() {
+    let (dir, store) = store(64);
+    store.create_lun(1, SIZE, b"").unwrap();
+    let lun = disk(&store, 1);
+    fill(&lun, 0, 4 * 64 * KIB, 1);
+    lun.flush().unwrap();
+    // A copy that comes and goes leaves the LUN at a new version that still reads the old one's row.
+    snapshot(&store, 1, 2);
+    store.delete_lun(2).unwrap();
+    store.wait_reclaimed().unwrap();
+    let before = store.usage().free_bytes;
+    // Whole chunks: the new row does without any of the old ones.
+    fill(&lun, 0, 2 * 64 * KIB, 2);
+    let meta = store.inner().meta().unwrap();
+    meta.fail_next_commit.store(true, Ordering::Relaxed);
+    drop(meta);
+    assert_eq!(lun.flush().unwrap_err().kind(), ErrorKind::Poisoned);
+    assert!(all(&lun, 0, 2 * 64 * KIB, 2), "acknowledged, so readable");
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert!(all(&disk(&store, 1), 0, 4 * 64 * KIB, 1), "old, not zeros");
+    store.wait_reclaimed().unwrap();
+    assert_eq!(store.usage().free_bytes, before);
+}
+
+#[test]
+fn flush_after_overwrite_in_place_syncs_the_data_without_a_transaction() {
+    let (_dir, store) = store(64);
+    store.create_lun(1, SIZE, b"").unwrap();
+    let lun = disk(&store, 1);
+    fill(&lun, 0, 64 * KIB, 1);
+    lun.flush().unwrap();
+    let before = store.counters();
+    fill(&lun, 0, 4 * KIB, 2);
+    lun.flush().unwrap();
+    let after = store.counters();
+    assert_eq!(after.data_syncs, before.data_syncs + 1);
+    assert_eq!(after.meta_commits, before.meta_commits);
+    lun.flush().unwrap();
+    assert_eq!(store.counters(), after, "nothing is left to make durable");
 }
