@@ -15,7 +15,7 @@ pub(crate) fn all() -> Result<(), Failure> {
     // Advisories need a database from the network that a gate cannot count on; licences, bans and sources do not.
     let mut deny = Command::new(deny);
     deny.args([
-        "--offline",
+        "--locked",
         "check",
         "--hide-inclusion-graph",
         "bans",
