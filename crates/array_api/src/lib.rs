@@ -114,26 +114,36 @@ pub trait Array: Send + Sync {
     /// named twice or mapped already is fine.
     ///
     /// # Errors
-    /// `UnknownLun`; `NotACopy` (an original or a broken copy, LOC-11); `Forbidden` (made by another host group);
-    /// `LimitReached` (no LUN number is free).
+    /// `UnknownLun`; `NotACopy` (an original or a broken copy, LOC-11); `WrongState` (a copy that was not reported yet);
+    /// `Forbidden` (made by another host group); `LimitReached` (no LUN number is free).
     fn map(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError>;
 
-    /// Unmaps copies from this host only and keeps the data (OLS-1, OLS-7). Not mapped is fine.
+    /// Unmaps copies from this host only, all or none, and keeps the data (OLS-1, OLS-7). Not mapped is fine.
+    ///
+    /// # Errors
+    /// `UnknownLun`; `NotACopy` (an original or a broken copy: which host sees those is the administrator's matter);
+    /// `WrongState` (a copy that was not reported yet); `Forbidden` (made by another host group).
     fn unmap(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError>;
 
     /// Unmaps a copy from this host and deletes it (OLE-5), unless another host maps it (OLE-7).
     ///
     /// # Errors
-    /// `NotACopy` (an original or a broken copy, OLE-6), `Forbidden`.
+    /// `NotACopy` (an original or a broken copy, OLE-6), `WrongState` (not reported yet), `Forbidden`.
     fn delete(&self, within: Duration, copy: LunId) -> Result<DeleteOutcome, ArrayError>;
 
-    /// Copies become ordinary LUNs that no `map` or `delete` of a provider touches any more (OLS-6).
+    /// Copies become ordinary LUNs that no `map`, `unmap` or `delete` of a provider touches any more (OLS-6), all or none.
+    /// Their maps stay. A LUN that is ordinary already, an original too, stays what it is and is a success: the answer of
+    /// an earlier break may have been lost, and an array does not have to remember what was a copy once.
+    ///
+    /// # Errors
+    /// `UnknownLun`; `WrongState` (a copy that was not reported yet); `Forbidden` (made by another host group).
     fn break_copies(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError>;
 
     /// Overwrites each pair's target with the copy's contents (RSY-2), all or none. Needs the resync right.
     fn resync(&self, within: Duration, pairs: &[ResyncPair]) -> Result<ResyncStatus, ArrayError>;
 
-    /// Sets of this host that were captured or reserved and never reported, and reported copies whose set never
-    /// finished: the second kind is only listed (SEQ-40).
+    /// Copies that this host had made and that no host ever mapped: RESERVED, CAPTURED, or REPORTED (SEQ-40). An array
+    /// cannot tell a set in progress from a forgotten one, so those of the set in progress are listed too. Reserved and
+    /// captured ones go with the host's next set; reported ones are only listed, for the administrator.
     fn orphans(&self, within: Duration) -> Result<Vec<Orphan>, ArrayError>;
 }

@@ -119,11 +119,6 @@ impl SimulatedArray {
         self.model().luns.keys().copied().collect()
     }
 
-    /// Ids of all LUNs on the array.
-    pub fn lun_ids(&self) -> Vec<LunId> {
-        self.model().luns.keys().copied().collect()
-    }
-
     /// Sets that the array still remembers.
     pub fn set_count(&self) -> usize {
         self.model().sets.len()

@@ -14,7 +14,7 @@ use crate::budget::{self, Budget, Clock};
 use crate::state::{Release, SnapshotSets, State};
 use crate::{Event, EventKind, EventSink, Hresult, Journal, Method};
 use array_api::{Array, ArrayError, ArrayErrorKind, LunId, LunInfo, SetId};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 /// Sets that wait to be discarded. The array discards them by itself with the host's next set, so the oldest may go.
@@ -127,10 +127,17 @@ impl Provider {
             });
         }
         self.leave(expired);
-        if !lock(&self.leftovers).is_empty() {
-            self.settle(&Budget::new(&*self.clock, budget::TICK));
-            self.tell_leftovers(Method::AbortSnapshots);
+        if lock(&self.leftovers).is_empty() {
+            return;
         }
+        // Another thread that is at it does this call's work, and may take longer than this call.
+        let settling = match self.settling.try_lock() {
+            Ok(settling) => settling,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.settle_under(settling, &Budget::new(&*self.clock, budget::TICK));
+        self.tell_leftovers(Method::AbortSnapshots);
     }
 
     /// State and id of the set in progress, for diagnosis.
@@ -179,7 +186,10 @@ impl Provider {
 
     /// Discards what was noted, as far as the time goes; the rest stays noted.
     fn settle(&self, budget: &Budget<'_>) {
-        let _one_at_a_time = lock(&self.settling);
+        self.settle_under(lock(&self.settling), budget);
+    }
+
+    fn settle_under(&self, _one_at_a_time: MutexGuard<'_, ()>, budget: &Budget<'_>) {
         let waiting = std::mem::take(&mut *lock(&self.leftovers));
         for leftover in waiting {
             let Release { set, reported_too } = leftover.release;
@@ -201,11 +211,14 @@ impl Provider {
         }
     }
 
-    /// As [`Self::settle`], but not while writes are frozen: nothing may take time then, and the set's failure is told
-    /// already.
-    fn settle_unless_frozen(&self) {
-        if self.journal.frozen_since().is_none() {
-            self.settle(&Budget::new(&*self.clock, budget::ABORT));
+    /// As [`Self::settle`] within what is left of a failed call's own time, but not while writes are frozen: nothing may
+    /// take time then, and the set's failure is told already. What stays is [`Self::tick`]'s matter.
+    fn settle_unless_frozen(&self, budget: &Budget<'_>) {
+        if self.journal.frozen_since().is_none()
+            && let Ok(left) = budget.left()
+        {
+            // EndPrepareSnapshots has half an hour; a discard never needs more than an abort may take.
+            self.settle(&Budget::new(&*self.clock, left.min(budget::ABORT)));
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::support::{Call, Failure};
 use super::{Provider, plain};
-use crate::budget;
+use crate::budget::{self, Budget};
 use crate::errors::outcome_unknown;
 use crate::state::{
     Captured, Decision, Event as SetEvent, Step, Ticket, VolumeCheck, VolumeRefusal,
@@ -63,7 +63,7 @@ impl Provider {
             _ if before != Some(set) => {
                 return Err(set_reused());
             }
-            step => return Err(self.refused(&step)),
+            step => return Err(self.refused(call, &step)),
         };
         if before != Some(set) {
             // Whatever was frozen belonged to a set that is dead (BPS-2).
@@ -72,12 +72,12 @@ impl Provider {
         match self.add_volume(call, ticket, snapshot, context, luns) {
             Ok(Some(Volume { needs, luns })) => {
                 let finish = self.sets().added(ticket, snapshot, needs, luns);
-                self.taken(finish)
+                self.taken(call, finish)
             }
             Ok(None) => Ok(()),
             Err((failure, uncertain)) => {
                 let finish = self.sets().not_added(ticket, uncertain);
-                self.taken(finish)?;
+                self.taken(call, finish)?;
                 Err(failure)
             }
         }
@@ -156,9 +156,10 @@ impl Provider {
             .and_then(|ticket| {
                 let waited = self.wait_until_ready(&call, ticket);
                 let finish = self.sets().finish(ticket, waited.is_ok());
-                let taken = self.taken(finish);
-                self.settle_unless_frozen();
-                taken.and(waited)
+                self.taken(&call, finish)?;
+                // The wait may have used the call's time up, and there is no limit to it (TIME-7).
+                self.settle_unless_frozen(&Budget::new(&*self.clock, budget::ABORT));
+                waited
             });
         call.conclude(result)
     }
@@ -201,7 +202,7 @@ impl Provider {
                     .and_then(|within| self.array.arm(within, set))
                     .map_err(|e| call.failed(&e));
                 let finish = self.sets().finish(ticket, armed.is_ok());
-                self.taken(finish)?;
+                self.taken(&call, finish)?;
                 armed.map(|_| ())
             });
         call.conclude(result)
@@ -236,7 +237,7 @@ impl Provider {
                 }
                 finish
             };
-            self.taken(finish)?;
+            self.taken(&call, finish)?;
             captured.map(|_| ())
         });
         call.conclude(result)
@@ -256,7 +257,7 @@ impl Provider {
             .start(&call, set, SetEvent::PostCommit)
             .and_then(|ticket| {
                 let finish = self.sets().finish(ticket, true);
-                self.taken(finish)
+                self.taken(&call, finish)
             });
         if result.is_ok() {
             self.journal.thaw();
@@ -295,7 +296,7 @@ impl Provider {
             let stray = self.sets().stray_targets();
             if stray.is_some() {
                 self.leave(stray);
-                self.settle_unless_frozen();
+                self.settle_unless_frozen(&Budget::new(&*self.clock, budget::PRE_COMMIT));
             }
         }
         result
@@ -306,7 +307,7 @@ impl Provider {
         let result = self.start(&call, set, event).and_then(|ticket| {
             self.journal.thaw();
             let finish = self.sets().finish(ticket, true);
-            self.taken(finish)
+            self.taken(&call, finish)
         });
         call.conclude(result)
     }
@@ -342,7 +343,7 @@ impl Provider {
                     Ok(())
                 }
             }
-            step => Err(self.refused(&step)),
+            step => Err(self.refused(&call, &step)),
         };
         call.conclude(result)
     }
@@ -353,20 +354,16 @@ impl Provider {
         self.leave(release);
         match step {
             Step::Run(ticket) => Ok(ticket),
-            step => {
-                if release.is_some() {
-                    self.settle_unless_frozen();
-                }
-                Err(self.refused(&step))
-            }
+            step => Err(self.refused(call, &step)),
         }
     }
 
-    pub(super) fn refused(&self, step: &Step) -> Failure {
+    /// Why a call was refused; when that gave the set up, what is left of the call's time goes into the discard.
+    pub(super) fn refused(&self, call: &Call<'_>, step: &Step) -> Failure {
         match step {
             Step::Veto { state, killed } => {
                 if *killed {
-                    self.settle_unless_frozen();
+                    self.settle_unless_frozen(&call.budget);
                 }
                 Failure::wrong_order(*state)
             }

@@ -170,7 +170,7 @@ impl Provider {
         let decision = self.sets().get_target_luns(call.started);
         let ticket = match decision.step {
             Step::Run(ticket) => ticket,
-            step => return Err(self.refused(&step)),
+            step => return Err(self.refused(call, &step)),
         };
         self.journal.thaw();
         let missing: Vec<LunId> = {
@@ -201,7 +201,7 @@ impl Provider {
             let targets: Option<Vec<_>> = ids.iter().map(|id| sets.told(*id)).collect();
             (finish, targets)
         };
-        self.taken(finish)?;
+        self.taken(call, finish)?;
         reported?;
         targets.ok_or_else(|| call.failed(&garbled()))
     }
@@ -270,7 +270,7 @@ impl Provider {
             match decision.step {
                 Step::Run(t) => ticket = Some(t),
                 Step::Import => {}
-                step => return Err(self.refused(&step)),
+                step => return Err(self.refused(call, &step)),
             }
         }
         let mapped = self.map(call, &unmapped);

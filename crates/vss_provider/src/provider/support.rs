@@ -134,7 +134,7 @@ impl Provider {
     }
 
     /// What the state machine made of a result: notes what is to be discarded, and fails a call that was overtaken.
-    pub(super) fn taken(&self, finish: Finish) -> Result<(), Failure> {
+    pub(super) fn taken(&self, call: &Call<'_>, finish: Finish) -> Result<(), Failure> {
         match finish {
             Finish::Taken(release) => {
                 self.leave(release);
@@ -143,7 +143,7 @@ impl Provider {
             Finish::Stale(release) => {
                 // The array may have carried the call out after it had carried out the abort.
                 self.leave(Some(release));
-                self.settle_unless_frozen();
+                self.settle_unless_frozen(&call.budget);
                 Err(Failure::interrupted())
             }
             Finish::Overtaken => Err(Failure::veto(

@@ -140,6 +140,59 @@ fn t232_t233_every_error_at_every_point() {
     }
 }
 
+/// TIME-9, SEQ-9: a call in a state in which it is impossible gives the set up, and with a silent array it still is over in
+/// the method's own time; what is left is discarded later.
+#[test]
+fn t251_impossible_call_with_silent_array_returns_in_its_time() {
+    let budget_of = |method| match method {
+        Method::BeginPrepareSnapshot => budget::BEGIN_PREPARE,
+        Method::EndPrepareSnapshots => budget::END_PREPARE_SILENCE + budget::ABORT,
+        Method::CommitSnapshots => budget::COMMIT_STOP,
+        Method::GetTargetLuns => budget::GET_TARGET_LUNS,
+        Method::AbortSnapshots => budget::ABORT,
+        _ => budget::PRE_COMMIT,
+    };
+    let states = State::ALL
+        .into_iter()
+        .filter(|state| !matches!(state, State::Ending | State::Committing));
+    for state in states {
+        for (method, ..) in POINTS.into_iter().filter(|(method, ..)| is_phase(*method)) {
+            let at = format!("{method} in {state:?}");
+            let rig = Rig::new(2);
+            rig.reach(state, set(1));
+            let (volume, earlier) = (rig.volume(), rig.state());
+            rig.array.fault_all(&Fault::Hang);
+            let before = rig.clock.now();
+            let _ = rig.fire_with(method, set(1), &[], &volume);
+            let took = rig.clock.now() - before;
+            assert!(took <= budget_of(method), "{at}: {took:?}");
+            rig.array.heal();
+            let told = rig.state() != State::Aborted && earlier >= State::Reported;
+            rig.clock.advance(budget::FREEZE_MAX);
+            rig.provider.tick();
+            if rig.state() == State::Aborted {
+                assert_eq!(rig.copies(), 0, "{at}");
+            }
+            rig.assert_next_set_works(if told { 2 } else { 0 });
+        }
+    }
+}
+
+fn is_phase(method: Method) -> bool {
+    matches!(
+        method,
+        Method::BeginPrepareSnapshot
+            | Method::EndPrepareSnapshots
+            | Method::PreCommitSnapshots
+            | Method::CommitSnapshots
+            | Method::PostCommitSnapshots
+            | Method::PreFinalCommitSnapshots
+            | Method::PostFinalCommitSnapshots
+            | Method::GetTargetLuns
+            | Method::AbortSnapshots
+    )
+}
+
 /// ABT-8, SEQ-40: an abort that the array did not carry out is repeated, and told once.
 #[test]
 fn t250_abort_while_down_is_repeated_by_tick() {

@@ -290,7 +290,7 @@ impl Rig {
     /// The copies of a set, mapped ones too.
     pub(crate) fn copies_or_told(&self, set: SetId) -> Vec<LunId> {
         let mut copies = Vec::new();
-        for lun in self.array.lun_ids() {
+        for lun in self.array.luns() {
             let info = self.array_host_query(lun).expect("just listed");
             if let LunRole::Copy(tag) = info.role
                 && tag.set == set
