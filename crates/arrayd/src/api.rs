@@ -9,7 +9,10 @@ use array_api::{
     CommitReport, ErrorBody, PrepareRequest, SetId, Token,
 };
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Path, Request, State};
+use axum::extract::{
+    DefaultBodyLimit, Extension, FromRequest, FromRequestParts, Path, Request, State,
+};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -17,10 +20,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use std::time::Duration;
 use utoipa::OpenApi;
 
 type Shared = State<Arc<Service>>;
 type Answer<T> = Result<Json<T>, Refusal>;
+
+/// A host that announces a body and does not send it must not keep its connection for ever.
+const BODY_MAX: Duration = Duration::from_secs(10);
 
 /// The routes of the host API.
 pub fn router(service: Arc<Service>) -> Router {
@@ -90,12 +97,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let bytes = Bytes::from_request(request, state)
+        let bytes = tokio::time::timeout(BODY_MAX, Bytes::from_request(request, state))
             .await
+            .map_err(|_| invalid(format!("the body did not come within {BODY_MAX:?}")))?
             .map_err(|error| invalid(format!("the body cannot be read: {error}")))?;
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| invalid(format!("the body does not fit: {error}")))
+    }
+}
+
+/// The set in the path, whose faults are told in the contract's form.
+struct InSet(SetId);
+
+impl<S: Send + Sync> FromRequestParts<S> for InSet {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let text = Path::<String>::from_request_parts(parts, state).await.ok();
+        text.and_then(|Path(text)| text.parse().ok())
+            .map(Self)
+            .ok_or_else(|| {
+                Refusal(ArrayError::new(
+                    ArrayErrorKind::InvalidRequest,
+                    "the set id in the path is no UUID",
+                    "write it as 8-4-4-4-12 hexadecimal digits",
+                ))
+            })
     }
 }
 
@@ -194,16 +222,6 @@ async fn answer<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ArrayError> + Send + 'static,
 ) -> Answer<T> {
     Ok(Json(blocking(work).await?))
-}
-
-fn set_id(text: &str) -> Result<SetId, ArrayError> {
-    text.parse().map_err(|_| {
-        ArrayError::new(
-            ArrayErrorKind::InvalidRequest,
-            "the set id in the path is no UUID",
-            "write it as 8-4-4-4-12 hexadecimal digits",
-        )
-    })
 }
 
 async fn no_such_call() -> Refusal {
@@ -335,10 +353,9 @@ async fn resync(
 async fn prepare(
     State(service): Shared,
     Extension(Caller(host)): Extension<Caller>,
-    Path(set): Path<String>,
+    InSet(set): InSet,
     Body(body): Body<PrepareRequest>,
 ) -> Answer<wire::PrepareAnswer> {
-    let set = set_id(&set)?;
     answer(move || {
         let outcome = service.prepare(&host, set, &body)?;
         Ok(wire::PrepareAnswer { outcome })
@@ -353,10 +370,9 @@ async fn prepare(
 async fn ready(
     State(service): Shared,
     Extension(Caller(host)): Extension<Caller>,
-    Path(set): Path<String>,
+    InSet(set): InSet,
     Body(_): Body<wire::ReadyRequest>,
 ) -> Answer<wire::ReadyAnswer> {
-    let set = set_id(&set)?;
     answer(move || {
         let readiness = service.ready(&host, set)?;
         Ok(wire::ReadyAnswer { readiness })
@@ -371,10 +387,9 @@ async fn ready(
 async fn arm(
     State(service): Shared,
     Extension(Caller(host)): Extension<Caller>,
-    Path(set): Path<String>,
+    InSet(set): InSet,
     Body(_): Body<wire::Nothing>,
 ) -> Answer<Armed> {
-    let set = set_id(&set)?;
     answer(move || service.arm(&host, set)).await
 }
 
@@ -385,10 +400,9 @@ async fn arm(
 async fn commit(
     State(service): Shared,
     Extension(Caller(host)): Extension<Caller>,
-    Path(set): Path<String>,
+    InSet(set): InSet,
     Body(_): Body<wire::Nothing>,
 ) -> Answer<CommitReport> {
-    let set = set_id(&set)?;
     answer(move || service.commit(&host, set)).await
 }
 
@@ -399,10 +413,9 @@ async fn commit(
 async fn report(
     State(service): Shared,
     Extension(Caller(host)): Extension<Caller>,
-    Path(set): Path<String>,
+    InSet(set): InSet,
     Body(body): Body<wire::ReportRequest>,
 ) -> Answer<wire::ReportAnswer> {
-    let set = set_id(&set)?;
     answer(move || {
         let copies = service.report(&host, set, &body.sources)?;
         Ok(wire::ReportAnswer { copies })
@@ -417,10 +430,9 @@ async fn report(
 async fn abort(
     State(service): Shared,
     Extension(Caller(host)): Extension<Caller>,
-    Path(set): Path<String>,
+    InSet(set): InSet,
     Body(body): Body<wire::AbortRequest>,
 ) -> Answer<AbortOutcome> {
-    let set = set_id(&set)?;
     answer(move || service.abort(&host, set, body.reported_too)).await
 }
 
@@ -458,5 +470,41 @@ impl utoipa::Modify for BearerToken {
         );
         // The macro takes the licence of the package and no server: the address is the enrolment's matter.
         document.servers = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    /// A body that was announced and never comes.
+    struct Silent;
+
+    impl axum::body::HttpBody for Silent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn body_that_does_not_come_is_refused_in_time() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let request = Request::new(axum::body::Body::new(Silent));
+        let body = Body::<wire::LunList>::from_request(request, &());
+        let error = runtime.block_on(body).err().expect("no body came").0;
+        assert_eq!(error.kind, ArrayErrorKind::InvalidRequest);
     }
 }

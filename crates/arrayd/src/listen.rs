@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The two listeners: HTTPS for hosts, a unix socket for administrators. Connections are bounded in number and end with
-//! the daemon: a request under way is answered first.
+//! The two listeners: HTTPS for hosts, a unix socket for administrators. Connections are bounded in number, in all and
+//! per address, so that no single peer, enrolled or not, can keep the others out by opening connections and staying
+//! silent. They end with the daemon: a request under way is answered first.
 
 use crate::admin;
 use crate::service::Service;
@@ -14,23 +15,31 @@ use axum::routing::post;
 use axum::{Json, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 /// Connections of hosts at once; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 256;
+/// Connections from one address at once; more are closed. A provider keeps at most 8.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Connections of administrators at once.
 const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// A peer that does not finish the TLS handshake in this time is dropped.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Idle connections are closed after this time: twice what the provider's client keeps them.
 const IDLE_MAX: Duration = Duration::from_secs(600);
+/// A peer that takes in nothing of an answer for so long is gone.
+const UNREAD_MS_MAX: u32 = 30_000;
+/// Requests under way get this long when the daemon ends.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// After a failed accept (no file descriptors left, say) the loop must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,7 +51,7 @@ pub(crate) async fn stopped(stop: &mut Stop) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Serves hosts until `stop`.
+/// Serves hosts until `stop`, and what is under way then to its end.
 pub(crate) async fn serve_hosts(
     listener: TcpListener,
     tls: TlsAcceptor,
@@ -50,12 +59,11 @@ pub(crate) async fn serve_hosts(
     mut stop: Stop,
 ) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let slot = Arc::clone(&slots).acquire_owned().await;
-        let slot = slot.expect("the semaphore is never closed");
+    let peers = Arc::new(Peers::default());
+    while let Some(slot) = free_slot(&slots, &mut stop).await {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stopped(&mut stop) => return,
+            () = stopped(&mut stop) => break,
         };
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -65,17 +73,92 @@ pub(crate) async fn serve_hosts(
                 continue;
             }
         };
+        let Some(place) = peers.enter(peer.ip()) else {
+            tracing::debug!(%peer, "closed: too many connections from this address");
+            continue;
+        };
         let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
         tokio::spawn(async move {
-            let _slot = slot;
-            // Small answers to small questions: waiting to fill a segment would only delay a commit.
-            let _ = socket.set_nodelay(true);
-            match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(socket)).await {
-                Ok(Ok(stream)) => serve(stream, router, stop).await,
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS connection"),
-                Err(_) => tracing::debug!(%peer, "no TLS connection in time"),
-            }
+            let _held = (slot, place);
+            serve_host(socket, tls, router, stop).await;
         });
+    }
+    // Who connects now is told so at once.
+    drop(listener);
+    drain(&slots, CONNECTIONS_MAX).await;
+}
+
+async fn serve_host(socket: TcpStream, tls: TlsAcceptor, router: Router, mut stop: Stop) {
+    // Small answers to small questions: waiting to fill a segment would only delay a commit.
+    let _ = socket.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, UNREAD_MS_MAX);
+    let handshake = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(socket));
+    let handshake = tokio::select! {
+        handshake = handshake => handshake,
+        () = stopped(&mut stop) => return,
+    };
+    match handshake {
+        Ok(Ok(stream)) => serve(stream, router, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS connection"),
+        Err(_) => tracing::debug!("no TLS connection in time"),
+    }
+}
+
+/// A slot for one more connection; `None` when it is time to stop, also while all are taken.
+async fn free_slot(slots: &Arc<Semaphore>, stop: &mut Stop) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        slot = Arc::clone(slots).acquire_owned() => {
+            Some(slot.expect("the semaphore is never closed"))
+        }
+        () = stopped(stop) => None,
+    }
+}
+
+/// Waits until all connections have ended. Without this the runtime would drop the answers of calls under way.
+async fn drain(slots: &Semaphore, count: usize) {
+    let count = u32::try_from(count).expect("a small number");
+    if tokio::time::timeout(DRAIN_MAX, slots.acquire_many(count))
+        .await
+        .is_err()
+    {
+        tracing::warn!("connections that did not come to their end are cut");
+    }
+}
+
+/// How many connections each address has.
+#[derive(Default)]
+struct Peers(Mutex<HashMap<IpAddr, usize>>);
+
+/// One connection's place; given back when dropped.
+struct Place {
+    peers: Arc<Peers>,
+    address: IpAddr,
+}
+
+impl Peers {
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        (*count < CONNECTIONS_PER_ADDRESS_MAX).then(|| {
+            *count += 1;
+            Place {
+                peers: Arc::clone(self),
+                address,
+            }
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let counts = self.peers.0.lock();
+        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
     }
 }
 
@@ -84,12 +167,10 @@ pub(crate) async fn serve_admin(listener: UnixListener, service: Arc<Service>, m
     let slots = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     let router = admin_router(service);
     let own_uid = rustix::process::geteuid().as_raw();
-    loop {
-        let slot = Arc::clone(&slots).acquire_owned().await;
-        let slot = slot.expect("the semaphore is never closed");
+    while let Some(slot) = free_slot(&slots, &mut stop).await {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stopped(&mut stop) => return,
+            () = stopped(&mut stop) => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -110,6 +191,8 @@ pub(crate) async fn serve_admin(listener: UnixListener, service: Arc<Service>, m
             serve(stream, router, stop).await;
         });
     }
+    drop(listener);
+    drain(&slots, ADMIN_CONNECTIONS_MAX).await;
 }
 
 /// Opens the admin socket. The caller has the store's lock, so a socket that is there belongs to a dead daemon.
@@ -189,6 +272,21 @@ async fn administer(State(service): State<Arc<Service>>, body: Bytes) -> Respons
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peers_one_address_cannot_take_all_places() {
+        let peers = Arc::new(Peers::default());
+        let (greedy, modest) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let mut places: Vec<Place> = (0..CONNECTIONS_PER_ADDRESS_MAX)
+            .map(|_| peers.enter(greedy).unwrap())
+            .collect();
+        assert!(peers.enter(greedy).is_none());
+        assert!(peers.enter(modest).is_some());
+        places.pop();
+        assert!(peers.enter(greedy).is_some());
+        places.clear();
+        assert!(peers.0.lock().unwrap().is_empty());
+    }
 
     #[test]
     fn may_administer_root_and_own_user_only() {

@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -101,9 +102,19 @@ impl Daemon {
     }
 
     /// SIGTERM, and the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub fn terminate(self) -> Option<i32> {
+        self.ask_to_end();
+        self.wait()
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_end(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// The exit code of a daemon that was asked to end.
+    pub fn wait(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 
@@ -254,8 +265,8 @@ pub fn kill_9(pid: u32) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-/// A request by hand, with any contract header, over a TLS connection that trusts the daemon's certificate.
-pub fn raw_request(daemon: &Daemon, token: &str, path: &str, contract: &str) -> http1::Response {
+/// A TLS connection that trusts the daemon's certificate.
+pub fn tls_stream(daemon: &Daemon) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
     let pem = std::fs::read(daemon.state_dir.join("tls-cert.pem")).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots
@@ -269,8 +280,14 @@ pub fn raw_request(daemon: &Daemon, token: &str, path: &str, contract: &str) -> 
         .with_no_client_auth();
     let name = ServerName::try_from("shadowlun").unwrap();
     let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    let socket = std::net::TcpStream::connect(&daemon.api).unwrap();
-    let mut stream = rustls::StreamOwned::new(connection, socket);
+    let socket = TcpStream::connect(&daemon.api).unwrap();
+    socket.set_read_timeout(Some(WITHIN)).unwrap();
+    rustls::StreamOwned::new(connection, socket)
+}
+
+/// A request by hand, with any contract header.
+pub fn raw_request(daemon: &Daemon, token: &str, path: &str, contract: &str) -> http1::Response {
+    let mut stream = tls_stream(daemon);
     let authorization = format!("Bearer {token}");
     let request = http1::Request {
         method: "GET",
