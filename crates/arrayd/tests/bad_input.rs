@@ -355,6 +355,29 @@ fn space_below_the_floor_refuses_check_and_prepare() {
 }
 
 #[test]
+fn file_system_below_the_floor_refuses_prepare_although_the_store_has_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let below = rustix::fs::statvfs(dir.path()).unwrap();
+    let floor_mib = below.f_bavail * below.f_frsize / MIB + 1024;
+    let config = config_text(&dir.path().join("state"), "")
+        .replace("256MiB", &format!("{}MiB", floor_mib + 1024))
+        .replace("8MiB", &format!("{floor_mib}MiB"));
+    let daemon = Daemon::start_with(dir.path(), &config);
+    let array = daemon.add_host("a", &[]);
+    let lun = daemon.create_lun("data", MIB, &["a"]);
+    let request = array_api::PrepareRequest {
+        snapshot: array_api::SnapshotId::new_v4(),
+        luns: vec![lun],
+        needs: array_api::CopyNeeds::default(),
+    };
+    let refused = array
+        .prepare(WITHIN, array_api::SetId::new_v4(), &request)
+        .unwrap_err();
+    assert_eq!(refused.kind, ArrayErrorKind::NoSpace);
+    assert_eq!(daemon.lun_count(), 1);
+}
+
+#[test]
 fn http_spoken_to_the_https_port_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(dir.path());

@@ -13,6 +13,7 @@ use crate::record::Record;
 use crate::sets::SnapshotSet;
 use array_api::{ArrayError, ArrayErrorKind, Enrolment, LunId, SetId, Token};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 /// iSCSI names have at most 223 bytes (RFC 7143 4.2.7.1).
 const IQN_BYTES_MAX: usize = 223;
@@ -223,9 +224,8 @@ impl Service {
                 "try again in a moment",
             )
         })?;
-        let address = address
-            .or(self.config.api_advertise.as_deref())
-            .map_or_else(|| endpoints.api_address.to_string(), str::to_owned);
+        let stated = address.or(self.config.api_advertise.as_deref());
+        let address = enrolment_address(stated, endpoints.api_address)?;
         Enrolment::new(&address, endpoints.key_pin, token).or_else(|_| {
             refuse(
                 ArrayErrorKind::InvalidRequest,
@@ -427,6 +427,22 @@ impl Service {
         self.exports.set_hosts(&next);
         state.catalogue = next;
         Ok(())
+    }
+}
+
+/// What a host is told to connect to.
+pub(super) fn enrolment_address(
+    stated: Option<&str>,
+    listening: SocketAddr,
+) -> Result<String, ArrayError> {
+    match stated {
+        Some(address) => Ok(address.to_owned()),
+        None if listening.ip().is_unspecified() => refuse(
+            ArrayErrorKind::InvalidRequest,
+            "the array listens on all its addresses, and the enrolment line needs one of them",
+            "give it with --address HOST:PORT, or for all hosts with the setting api.advertise",
+        ),
+        None => Ok(listening.to_string()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! The array's decisions: who may do what to which LUN, and in which order it becomes true.
 //!
 //! **Order.** Every change goes first to the disk (store or catalogue), then to the state in RAM, then to the iSCSI
-//! views; what is taken away leaves the views first. So after a crash the state is one that a call was about to reach,
+//! views; a LUN that is deleted leaves the views first. So after a crash the state is one that a call was about to reach,
 //! and the caller's repetition ends it.
 //!
 //! **Locks.** One lock for the state, held over the store's short transactions. `commit`, `arm` and `resync` do their long
@@ -11,6 +11,7 @@
 
 mod admin;
 mod copies;
+mod hold;
 mod refusal;
 mod sets;
 #[cfg(test)]

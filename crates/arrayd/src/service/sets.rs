@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Check, prepare, ready, arm, commit, report and abort: the table of [`crate::sets`] carried out.
 
+use super::hold::under_hold;
 use super::refusal::{refuse, store_error};
 use super::{LUNS_PER_SET_MAX, Service, State, new_identity, unix_now};
 use crate::record::Record;
@@ -16,9 +17,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Writes in flight get this long to come to rest. Together with the capture, one short transaction, writes are held
-/// for less than the 2 s of the design.
+/// Writes in flight get this long to come to rest.
 const DRAIN_MAX: Duration = Duration::from_millis(1_500);
+/// Writes are held no longer, whatever the disks do (design, "One array call commits").
+const HOLD_MAX: Duration = Duration::from_secs(2);
 /// How long an abort, or another commit, waits for a commit under way.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// VSS takes at most 64 volumes into a set; this is room for whoever takes more, and a bound for the tag.
@@ -286,10 +288,29 @@ impl Service {
                 "give the set up and start a new one",
             );
         }
-        let result = self.store.capture(&plan.captures);
-        drop(hold);
-        let held = held_from.elapsed();
-        result.map(|()| held).map_err(store_error)
+        let capture = || self.store.capture(&plan.captures);
+        let ended = under_hold(hold, held_from + HOLD_MAX, capture).or_else(|error| {
+            refuse(
+                ArrayErrorKind::Internal,
+                format!("set {id} was not captured: the system gives no thread: {error}"),
+                "look at the limits of the array's system",
+            )
+        })?;
+        match ended {
+            (Ok(()), true) => Ok(held_from.elapsed()),
+            (Ok(()), false) => {
+                // Captured, but not at one instant: gone before anybody can ask for it.
+                if let Some(set) = self.lock().sets.get_mut(&id) {
+                    set.abandoned = true;
+                }
+                refuse(
+                    ArrayErrorKind::FenceTimeout,
+                    format!("set {id} was discarded: its capture took longer than {HOLD_MAX:?}"),
+                    "look at the load of the array's disks, then start a new set",
+                )
+            }
+            (Err(error), _) => Err(store_error(error)),
+        }
     }
 
     fn end_commit(
@@ -384,7 +405,13 @@ impl Service {
         let mut state = self.lock();
         own_set(&mut state, host, id)?;
         let mut state = self.settle(state, id)?;
-        own_set(&mut state, host, id)?;
+        let targets = own_set(&mut state, host, id)?.targets.clone();
+        if reported_too {
+            // A copy may be the source of another set or of a resync: gone, it would be missed in their midst.
+            for copy in targets.values() {
+                state.check_idle(*copy)?;
+            }
+        }
         let outcome = self.discard(&mut state, host, id, reported_too);
         tracing::info!(
             set = %id,
@@ -554,13 +581,22 @@ impl Service {
                 "look at the disks of the array, then restart shadowlund",
             );
         }
+        // The data file is sparse: the file system under it may be full long before the store is.
+        let below = rustix::fs::statvfs(&self.config.state_dir).or_else(|error| {
+            refuse(
+                ArrayErrorKind::Internal,
+                format!("the space of the array's file system is not known: {error}"),
+                "look at the disks of the array",
+            )
+        })?;
         let free = self.store.usage().free_bytes;
+        let free = free.min(below.f_bavail.saturating_mul(below.f_frsize));
         let floor = self.free_floor_bytes;
         if free < floor {
             return refuse(
                 ArrayErrorKind::NoSpace,
                 format!("{free} bytes are free, and below {floor} no copy is made"),
-                "delete copies, or give the store more space",
+                "delete copies, or give the store or the file system under it more space",
             );
         }
         Ok(())

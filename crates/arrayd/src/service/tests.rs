@@ -316,6 +316,40 @@ fn copy_of_a_copy_is_possible() {
 }
 
 #[test]
+fn enrolment_names_an_address_that_a_host_can_reach() {
+    let address = |stated, listening: &str| {
+        admin::enrolment_address(stated, listening.parse().unwrap()).map_err(|error| error.kind)
+    };
+    assert_eq!(address(None, "10.0.0.1:8443").unwrap(), "10.0.0.1:8443");
+    assert_eq!(address(Some("san:1"), "0.0.0.0:8443").unwrap(), "san:1");
+    assert_eq!(
+        address(None, "0.0.0.0:8443"),
+        Err(ArrayErrorKind::InvalidRequest)
+    );
+}
+
+#[test]
+fn abort_of_a_reported_set_leaves_a_copy_that_another_set_copies() {
+    let bench = Bench::new("");
+    let first_set = bench.prepare(&bench.luns[..1]);
+    bench.service.arm(HOST, first_set).unwrap();
+    bench.service.commit(HOST, first_set).unwrap();
+    let reports = bench.service.report(HOST, first_set, &bench.luns[..1]);
+    let copy = reports.unwrap()[0].copy;
+    bench.service.map(HOST, &[copy]).unwrap();
+    let second_set = bench.prepare(&[copy]);
+    bench.service.arm(HOST, second_set).unwrap();
+
+    let error = bench.service.abort(HOST, first_set, true).unwrap_err();
+
+    assert_eq!(error.kind, ArrayErrorKind::WrongState);
+    bench.service.commit(HOST, second_set).unwrap();
+    // Captured: nothing needs the source any more.
+    let outcome = bench.service.abort(HOST, first_set, true).unwrap();
+    assert_eq!(outcome.discarded, [copy]);
+}
+
+#[test]
 fn numbers_used_up_refuse_check_and_map_but_not_prepare() {
     let bench = Bench::new("");
     for index in 2..254 {
