@@ -96,7 +96,8 @@ pub enum AdminRequest {
         /// The set.
         set: SetId,
     },
-    /// Copies that no live set accounts for, of all hosts. Answer: list of [`array_api::Orphan`].
+    /// Copies that no host ever mapped, of sets in progress or left behind, of all hosts. Answer: list of
+    /// [`array_api::Orphan`].
     Orphans,
     /// The daemon. Answer: [`Status`].
     Status,

@@ -3,8 +3,9 @@
 //! because a misspelt limit that is silently ignored is worse than a daemon that does not start.
 
 use crate::size::ByteSize;
-use array_api::Oui;
+use array_api::{Enrolment, KeyPin, Oui, Token};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,8 @@ use std::time::Duration;
 const COMMIT_DEADLINE_MS_MAX: u64 = 8_000;
 /// A smaller store could not hold one LUN's unflushed data.
 const CAPACITY_MIN: u64 = 64 << 20;
+/// A larger one could not number its chunks. Known here, so that nothing is made before it is refused.
+const CAPACITY_MAX: u64 = 255 << 40;
 
 /// An example with every setting at its default, printed by `shadowlund --print-config`.
 pub const EXAMPLE: &str = r#"# Configuration of shadowlund. Every setting except state_dir may be left out.
@@ -27,7 +30,8 @@ log = "info"
 [store]
 # Space for data. The data file is sparse. Used once, when the store is made.
 capacity = "1TiB"
-# No copy is prepared or committed with less free space than this. Default: the smaller of 1 GiB and 5 % of the capacity.
+# No copy is prepared or committed with less free space than this, in the store or in the file system under it. Default:
+# the smaller of 1 GiB and 5 % of the capacity.
 # free_floor = "1GiB"
 
 [api]
@@ -240,6 +244,8 @@ impl Config {
     }
 }
 
+type Check = (&'static str, bool, &'static str);
+
 impl File {
     fn check(self) -> Result<Config, (&'static str, String)> {
         let capacity_bytes = self.store.capacity.0;
@@ -251,7 +257,8 @@ impl File {
             .map(str::parse::<Oui>)
             .transpose();
         let oui = oui.map_err(|error| ("identity.oui", error.to_string()))?;
-        if let Some((setting, _, reason)) = self.checks().into_iter().find(|(_, wrong, _)| *wrong) {
+        let mut checks = self.value_checks().into_iter().chain(self.address_checks());
+        if let Some((setting, _, reason)) = checks.find(|(_, wrong, _)| *wrong) {
             return Err((setting, reason.to_owned()));
         }
         Ok(Config {
@@ -271,7 +278,7 @@ impl File {
     }
 
     /// Setting, whether it is impossible, and what is possible.
-    fn checks(&self) -> [(&'static str, bool, &'static str); 9] {
+    fn value_checks(&self) -> [Check; 8] {
         let capacity_bytes = self.store.capacity.0;
         let free_floor_bytes = self.store.free_floor.map(|size| size.0);
         let deadline_ms = self.sets.commit_deadline_ms;
@@ -294,23 +301,14 @@ impl File {
                 "at least 64 MiB are needed",
             ),
             (
+                "store.capacity",
+                capacity_bytes > CAPACITY_MAX,
+                "a store has at most 255 TiB",
+            ),
+            (
                 "store.free_floor",
                 free_floor_bytes.is_some_and(|floor| floor >= capacity_bytes),
                 "it must be below the capacity",
-            ),
-            (
-                "iscsi.listen",
-                self.iscsi.listen.is_empty(),
-                "name at least one address",
-            ),
-            (
-                "iscsi.listen",
-                self.iscsi
-                    .listen
-                    .iter()
-                    .any(|address| !address.ip().is_loopback()),
-                "only loopback addresses fit: without CHAP, which this version does not have, an initiator's name \
-                 proves nothing",
             ),
             (
                 "iscsi.target",
@@ -329,6 +327,51 @@ impl File {
             ),
         ]
     }
+
+    /// As above. A target that could not listen, or a host that could not be added, should be known before the store
+    /// is made.
+    fn address_checks(&self) -> [Check; 4] {
+        let listen = &self.iscsi.listen;
+        let fixed: Vec<_> = listen
+            .iter()
+            .filter(|address| address.port() != 0)
+            .collect();
+        [
+            (
+                "iscsi.listen",
+                self.iscsi.listen.is_empty(),
+                "name at least one address",
+            ),
+            (
+                "iscsi.listen",
+                self.iscsi
+                    .listen
+                    .iter()
+                    .any(|address| !address.ip().is_loopback()),
+                "only loopback addresses fit: without CHAP, which this version does not have, an initiator's name \
+                 proves nothing",
+            ),
+            (
+                "iscsi.listen",
+                fixed.iter().collect::<BTreeSet<_>>().len() != fixed.len(),
+                "it names an address twice; name each once",
+            ),
+            (
+                "api.advertise",
+                self.api
+                    .advertise
+                    .as_deref()
+                    .is_some_and(|text| !is_host_address(text)),
+                "HOST:PORT fits, as hosts reach the array",
+            ),
+        ]
+    }
+}
+
+/// Whether a host could be given this as the array's address.
+fn is_host_address(text: &str) -> bool {
+    let token: Token = "0".repeat(64).parse().expect("64 digits are a token");
+    Enrolment::new(text, KeyPin([0; 32]), token).is_ok()
 }
 
 /// Checked here and not only by the target: a daemon that cannot start must not have made its store before.
@@ -391,7 +434,19 @@ mod tests {
                 "state_dir = '/x'\n[store]\nfree_floor = '2TiB'",
                 "store.free_floor",
             ),
+            (
+                "state_dir = '/x'\n[store]\ncapacity = '256TiB'",
+                "store.capacity",
+            ),
             ("state_dir = '/x'\n[iscsi]\nlisten = []", "iscsi.listen"),
+            (
+                "state_dir = '/x'\n[iscsi]\nlisten = ['127.0.0.1:3260', '127.0.0.1:3260']",
+                "iscsi.listen",
+            ),
+            (
+                "state_dir = '/x'\n[api]\nadvertise = 'array'",
+                "api.advertise",
+            ),
             (
                 "state_dir = '/x'\n[iscsi]\nlisten = ['0.0.0.0:0']",
                 "iscsi.listen",

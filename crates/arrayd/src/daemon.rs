@@ -119,6 +119,7 @@ fn store_remedy(error: &StoreError) -> &'static str {
         StoreError::NotAStore { .. } | StoreError::AlreadyExists(_) => {
             " (set another state_dir, or restore the store from a backup)"
         }
+        StoreError::BadCapacity(_) => " (set another store.capacity)",
         StoreError::Io { .. } | StoreError::Block(_) => {
             " (check permissions and the space of its file system)"
         }

@@ -55,7 +55,7 @@ enum Command {
     /// Shadow copy sets.
     #[command(subcommand)]
     Set(SetCommand),
-    /// Lists copies that no live set accounts for.
+    /// Lists copies that no host ever mapped: of sets in progress, or left behind.
     Orphans,
     /// Shows the daemon: addresses, space, sessions.
     Status,
