@@ -61,7 +61,7 @@ pub(crate) fn check() -> Result<(), Failure> {
             }
         }
     }
-    wrong.extend(unreasoned());
+    wrong.extend(unreasoned(packages));
     match wrong.is_empty() {
         true => Ok(()),
         false => Err(Failure::Failed(format!(
@@ -94,20 +94,29 @@ fn is_used(package: &Value, dependency: &str) -> bool {
         })
 }
 
-/// Every outside dependency of the workspace has its line of reason.
-fn unreasoned() -> Vec<String> {
+/// Every outside dependency of the workspace has its line of reason, and a crate that names it.
+fn unreasoned(packages: &[Value]) -> Vec<String> {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap_or_default();
     let section = manifest
         .split("[workspace.dependencies]")
         .nth(1)
         .unwrap_or_default();
-    section
-        .lines()
-        .take_while(|line| !line.starts_with('['))
-        .filter(|line| {
-            line.contains('=') && !line.contains("path = ") && !line.trim_start().starts_with('#')
-        })
-        .filter(|line| !line.contains(" # "))
-        .map(|line| format!("no reason given in Cargo.toml: {line}"))
-        .collect()
+    let mut wrong = Vec::new();
+    for line in section.lines().take_while(|line| !line.starts_with('[')) {
+        let Some((name, _)) = line.split_once(" = ") else {
+            continue;
+        };
+        let is_named = packages
+            .iter()
+            .filter_map(|package| package["dependencies"].as_array())
+            .flatten()
+            .any(|dependency| dependency["name"] == name);
+        if !is_named {
+            wrong.push(format!("Cargo.toml has {name}, which no crate names"));
+        }
+        if !line.contains("path = ") && !line.contains(" # ") {
+            wrong.push(format!("no reason given in Cargo.toml: {line}"));
+        }
+    }
+    wrong
 }
