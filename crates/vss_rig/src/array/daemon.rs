@@ -205,6 +205,11 @@ impl Daemon {
         self.service.pid()
     }
 
+    /// `Err` with the end of its log when the daemon has ended by itself.
+    pub fn check_alive(&mut self) -> anyhow::Result<()> {
+        self.service.check_alive()
+    }
+
     /// Lets the daemon live on after the rig.
     pub fn release(mut self) {
         self.service.release();

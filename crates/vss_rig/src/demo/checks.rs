@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Steps 5 and 6: what had to hold, looked at as the host and on the array.
 
-use super::creation::{COPY_DISK_IDS, Created};
+use super::creation::{COPY_DISK_IDS, Created, WhileFrozen};
 use super::files;
 use super::numbers::{newest, one_instant, read_slots};
 use super::report::{Check, Windows};
@@ -52,6 +52,9 @@ impl World {
     pub(super) fn check_copies(&mut self, created: &Created, checks: &mut Checks) {
         checks.add("windows within Windows' limits", || {
             Ok(check_windows(created.windows))
+        });
+        checks.add("only the NTFS writer was held", || {
+            Ok(check_held(created.while_frozen))
         });
         checks.add("copies came up in the session (06/3F/0E)", || {
             let [system, data] = created.copies.each_ref().map(|copy| copy.lun);
@@ -268,6 +271,19 @@ fn check_windows(windows: Windows) -> Found {
     match windows.freeze < Duration::from_secs(60) && windows.hold < Duration::from_secs(10) {
         true => Ok(words),
         false => Err(words),
+    }
+}
+
+/// Step 3: one writer stands still from freeze to thaw, the other never does.
+fn check_held(while_frozen: WhileFrozen) -> Found {
+    let WhileFrozen {
+        held,
+        file_count,
+        record_count,
+    } = while_frozen;
+    match held && file_count == 0 && record_count > 0 {
+        true => Ok(format!("{record_count} records from freeze to thaw")),
+        false => Err(format!("{while_frozen:?}")),
     }
 }
 

@@ -27,6 +27,8 @@ const CONTEXT: i32 = 0x0040_0000;
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(20);
 /// Records that `--sabotage=late` lets pass between the two captures.
 const LATE_RECORDS: u64 = 300;
+/// Records of the never-held writer that have to pass while the NTFS writer is frozen, before CommitSnapshots.
+const NEVER_HELD_RECORDS: u64 = 4;
 /// Disk ids that VSS gives to the copies.
 pub(super) const COPY_DISK_IDS: [u32; 2] = [0xC0B1_0001, 0xC0B1_0002];
 const RECOVERY_FILE: &str = "Documents/recovered by the writer.txt";
@@ -44,6 +46,7 @@ pub(super) struct Created {
     pub(super) attention: bool,
     /// Numbers acknowledged before CommitSnapshots, and issued after it.
     pub(super) numbers: (u64, u64),
+    pub(super) while_frozen: WhileFrozen,
     /// The files at the freeze.
     pub(super) frozen: Manifest,
     /// The same with the recovery write.
@@ -56,10 +59,22 @@ pub(super) struct Created {
     pub(super) disk_count_before: usize,
 }
 
+/// What the two writers did between freeze and thaw.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WhileFrozen {
+    /// The NTFS writer stood still until the thaw.
+    pub(super) held: bool,
+    /// Files that it wrote.
+    pub(super) file_count: u64,
+    /// Records that the other writer had acknowledged.
+    pub(super) record_count: u64,
+}
+
 /// What is known before GetTargetLuns.
 struct Captured {
     set: ShadowSet,
     numbers: (u64, u64),
+    while_frozen: WhileFrozen,
     frozen: Manifest,
     windows: Windows,
 }
@@ -139,6 +154,7 @@ impl World {
             filled,
             attention,
             numbers: captured.numbers,
+            while_frozen: captured.while_frozen,
             frozen: captured.frozen,
             recovered,
             untouched_ntfs,
@@ -159,6 +175,9 @@ impl World {
             .files
             .freeze(self.export.file(), &self.interrupt)
             .context("freeze")?;
+        let (files_before, records_before) = (self.files.written(), self.numbers.acknowledged());
+        // A numbered writer that stands still at this moment would make its check worthless.
+        self.wait_for_numbers(records_before + NEVER_HELD_RECORDS)?;
         let hold = Instant::now();
         let acknowledged = self.numbers.acknowledged();
         let commit = Instant::now();
@@ -166,6 +185,11 @@ impl World {
         let commit = commit.elapsed();
         let issued = self.numbers.issued();
         let hold = hold.elapsed();
+        let while_frozen = WhileFrozen {
+            held: self.files.is_held(),
+            file_count: self.files.written() - files_before,
+            record_count: self.numbers.acknowledged() - records_before,
+        };
         self.files.thaw();
         let windows = Windows {
             freeze: freeze.elapsed(),
@@ -177,6 +201,7 @@ impl World {
         Ok(Captured {
             set,
             numbers: (acknowledged, issued),
+            while_frozen,
             frozen,
             windows,
         })

@@ -177,6 +177,11 @@ impl FileWriter {
         Ok(self.shared.lock().manifest.clone())
     }
 
+    /// Whether the writer stands still.
+    pub(crate) fn is_held(&self) -> bool {
+        self.shared.lock().held
+    }
+
     /// Thaw: the writer goes on.
     pub(crate) fn thaw(&self) {
         self.shared.lock().wish = Wish::Write;
@@ -300,8 +305,10 @@ mod tests {
 
         assert_eq!(difference(&frozen, &read_all(&root).unwrap()), None);
         assert_eq!(writer.written(), written);
+        assert!(writer.is_held());
         writer.thaw();
         assert!(writer.wait_for(written + 5, &interrupt).unwrap());
+        assert!(!writer.is_held());
         writer.stop();
         assert_eq!(writer.failure(), None);
     }

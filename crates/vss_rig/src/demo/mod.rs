@@ -86,7 +86,8 @@ fn run_in(
     let provider = world.load_provider(options.sabotage);
     let result = make_and_check(&mut world, &provider, options, report, say);
     report.calls = provider.calls();
-    result?;
+    // An array that ended explains whatever else failed.
+    result.or_else(|error| world.daemon.check_alive().and(Err(error)))?;
     if options.keep {
         // The set of the report is deleted; another one stays, so that there is something to look at.
         world.create_set(&world.load_provider(None), None)?;

@@ -4,7 +4,7 @@
 
 use crate::initiator::Portal;
 use crate::interrupt::Interrupt;
-use crate::process::{Service, find_tool, run};
+use crate::process::{Service, Tether, find_tool, run};
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -129,6 +129,8 @@ fn first_run(dump: &str) -> Option<u64> {
 pub(crate) struct Partition<'a> {
     /// The session to open.
     pub(crate) portal: &'a Portal,
+    /// Process id of the array: without it the export ends.
+    pub(crate) array_pid: u32,
     /// LUN number.
     pub(crate) lun: u8,
     /// First byte.
@@ -139,6 +141,7 @@ pub(crate) struct Partition<'a> {
 
 /// A running export.
 pub(crate) struct Export {
+    tether: Option<Tether>,
     service: Service,
     file: PathBuf,
     fusermount: PathBuf,
@@ -181,6 +184,7 @@ impl Export {
             ));
         let log = folder.join(format!("{name}.qemu.log"));
         let mut export = Self {
+            tether: None,
             service: Service::start("qemu-storage-daemon", command, &log)?,
             file,
             fusermount: tools.fusermount.clone(),
@@ -194,10 +198,12 @@ impl Export {
                 || std::fs::metadata(file).is_ok_and(|m| m.len() == partition.length_bytes)
         })?;
         alive?;
-        match ready {
-            true => Ok(export),
-            false => bail!("the export of LUN {} did not appear", partition.lun),
+        if !ready {
+            bail!("the export of LUN {} did not appear", partition.lun);
         }
+        let pid = export.pid();
+        export.tether = Some(Tether::tie(pid, partition.array_pid, interrupt));
+        Ok(export)
     }
 
     /// The file that is the partition.
@@ -222,6 +228,8 @@ impl Drop for Export {
         if self.released {
             return;
         }
+        // Untied first: after the stop its process id is free for others.
+        self.tether = None;
         self.service.stop();
         // qemu unmounts when it is asked to end; after a SIGKILL the dead mount would stay.
         if is_mounted(&self.file) {

@@ -6,6 +6,11 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// Width of the tables in a file or pipe.
+const COLUMNS_WITHOUT_TERMINAL: u16 = 140;
+/// Longest text in a table's cell.
+const CELL_CHARS_MAX: usize = 400;
+
 /// One thing that had to hold.
 #[derive(Clone, Debug)]
 pub struct Check {
@@ -126,7 +131,7 @@ impl Report {
                 Ok(found) => ("yes", found),
                 Err(found) => ("NO", found),
             };
-            table.add_row([check.name, held, found]);
+            table.add_row([check.name, held, &shortened(found)]);
         }
         table
     }
@@ -165,7 +170,18 @@ fn new_table(header: [&str; 3]) -> Table {
         .load_style(presets::ASCII_BORDERS_ONLY_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
+    if table.width().is_none() {
+        table.set_width(COLUMNS_WITHOUT_TERMINAL);
+    }
     table
+}
+
+/// A cell's text. The JSON report has all of it.
+fn shortened(found: &str) -> String {
+    match found.char_indices().nth(CELL_CHARS_MAX) {
+        Some((end, _)) => format!("{} ... (--json shows all)", &found[..end]),
+        None => found.to_owned(),
+    }
 }
 
 fn millis(time: Duration) -> String {
@@ -209,6 +225,28 @@ mod tests {
 
         assert!(!report.passed());
         assert!(report.verdict().contains("the array ended"));
+    }
+
+    #[test]
+    fn text_of_a_long_finding_stays_readable_and_json_whole() {
+        let found = "0123456789 ".repeat(500);
+        let report = Report {
+            checks: vec![Check {
+                name: "short",
+                result: Err(found.clone()),
+            }],
+            ..Report::default()
+        };
+
+        let text = report.text();
+
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        let limit = new_table(["", "", ""])
+            .width()
+            .unwrap_or(COLUMNS_WITHOUT_TERMINAL);
+        assert!(widest.unwrap_or_default() <= usize::from(limit), "{text}");
+        assert!(text.lines().count() < 40, "{text}");
+        assert_eq!(report.json()["checks"][0]["found"], found);
     }
 
     #[test]

@@ -125,8 +125,14 @@ impl World {
         ));
         say("2/7 NTFS on system, over iSCSI and a FUSE export");
         write_disks(&mut session, &originals)?;
-        let (export, mount, manifest) =
-            make_ntfs(&tools, interrupt, &portal, &originals, folder.path())?;
+        let (export, mount, manifest) = make_ntfs(
+            &tools,
+            interrupt,
+            &daemon,
+            &portal,
+            &originals,
+            folder.path(),
+        )?;
         say(&format!("    {} files copied in", manifest.len()));
         say(
             "3/7 writers: one on the NTFS, one never held that numbers its writes across both LUNs",
@@ -178,6 +184,7 @@ impl World {
     pub(super) fn export_copy(&self, lun: u8, name: &str) -> anyhow::Result<Export> {
         let partition = Partition {
             portal: &self.portal,
+            array_pid: self.daemon.pid(),
             lun,
             offset: PARTITION_OFFSET,
             length_bytes: SYSTEM_PARTITION_BYTES,
@@ -319,12 +326,14 @@ fn write_disks(session: &mut Initiator, originals: &[SeenDisk; 2]) -> anyhow::Re
 fn make_ntfs(
     tools: &Tools,
     interrupt: &Interrupt,
+    daemon: &Daemon,
     portal: &Portal,
     originals: &[SeenDisk; 2],
     folder: &Path,
 ) -> anyhow::Result<(Export, Mount, Manifest)> {
     let partition = Partition {
         portal,
+        array_pid: daemon.pid(),
         lun: originals[0].lun,
         offset: PARTITION_OFFSET,
         length_bytes: SYSTEM_PARTITION_BYTES,
