@@ -23,9 +23,9 @@ pub(super) fn under_hold<T>(
             .name("hold".to_owned())
             .spawn_scoped(scope, move || {
                 let left = until.saturating_duration_since(Instant::now());
-                let lasted = ended.recv_timeout(left) != Err(RecvTimeoutError::Timeout);
+                let told = ended.recv_timeout(left);
                 drop(hold);
-                lasted
+                told != Err(RecvTimeoutError::Timeout) && Instant::now() <= until
             })?;
         let result = work();
         drop(done);

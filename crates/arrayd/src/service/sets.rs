@@ -217,13 +217,22 @@ impl Service {
 
     /// Captures all LUNs of the set at one instant. Goes to its end whatever becomes of the caller.
     pub fn commit(&self, host: &str, id: SetId) -> Result<CommitReport, ArrayError> {
+        self.commit_within(host, id, HOLD_MAX)
+    }
+
+    pub(super) fn commit_within(
+        &self,
+        host: &str,
+        id: SetId,
+        hold_max: Duration,
+    ) -> Result<CommitReport, ArrayError> {
         let started = Instant::now();
         let plan = match self.begin_commit(host, id)? {
             Ok(plan) => plan,
             Err(report) => return Ok(report),
         };
         let luns = plan.captures.len();
-        let result = self.capture(&plan, id);
+        let result = self.capture(&plan, id, hold_max);
         let result = result.map(|held| CommitReport {
             held_us: micros(held),
             total_us: micros(started.elapsed()),
@@ -264,7 +273,12 @@ impl Service {
 
     /// The fence and the capture. Nothing in here waits for the state's lock: a question under way would prolong the
     /// time in which writes are held.
-    fn capture(&self, plan: &CapturePlan, id: SetId) -> Result<Duration, ArrayError> {
+    fn capture(
+        &self,
+        plan: &CapturePlan,
+        id: SetId,
+        hold_max: Duration,
+    ) -> Result<Duration, ArrayError> {
         let held_from = Instant::now();
         let drain_until = plan.deadline.min(held_from + DRAIN_MAX);
         let hold = hold_all(&plan.fences, drain_until).or_else(|error| {
@@ -289,7 +303,7 @@ impl Service {
             );
         }
         let capture = || self.store.capture(&plan.captures);
-        let ended = under_hold(hold, held_from + HOLD_MAX, capture).or_else(|error| {
+        let ended = under_hold(hold, held_from + hold_max, capture).or_else(|error| {
             refuse(
                 ArrayErrorKind::Internal,
                 format!("set {id} was not captured: the system gives no thread: {error}"),
@@ -305,7 +319,7 @@ impl Service {
                 }
                 refuse(
                     ArrayErrorKind::FenceTimeout,
-                    format!("set {id} was discarded: its capture took longer than {HOLD_MAX:?}"),
+                    format!("set {id} was discarded: its capture took longer than {hold_max:?}"),
                     "look at the load of the array's disks, then start a new set",
                 )
             }

@@ -329,6 +329,18 @@ fn enrolment_names_an_address_that_a_host_can_reach() {
 }
 
 #[test]
+fn commit_that_outlasts_its_hold_leaves_no_copies() {
+    let bench = Bench::new("");
+    let set = bench.armed();
+    let error = bench.service.commit_within(HOST, set, Duration::ZERO);
+    assert_eq!(error.unwrap_err().kind, ArrayErrorKind::FenceTimeout);
+    assert_eq!(bench.lun_count(), 2);
+    let error = bench.service.report(HOST, set, &bench.luns).unwrap_err();
+    assert_eq!(error.kind, ArrayErrorKind::UnknownSet);
+    assert_eq!(bench.copies(&bench.luns).len(), 2);
+}
+
+#[test]
 fn abort_of_a_reported_set_leaves_a_copy_that_another_set_copies() {
     let bench = Bench::new("");
     let first_set = bench.prepare(&bench.luns[..1]);
