@@ -18,6 +18,7 @@ enum Fault {
     FillsInForeignLuns,
     KeepsSignature,
     TargetsInWrongOrder,
+    TargetsOfOtherSources,
     NewIdentityEachTime,
     LocatesNothing,
     EmptiesNothing,
@@ -32,6 +33,7 @@ enum Fault {
 /// A good provider with one rule broken.
 struct Spoilt {
     inner: Box<dyn ProviderHost>,
+    originals: Vec<LunDescription>,
     fault: Fault,
     calls: AtomicUsize,
 }
@@ -97,6 +99,15 @@ impl ProviderHost for Spoilt {
     }
 
     fn get_target_luns(&self, sources: &[LunDescription]) -> (Hresult, Vec<LunDescription>) {
+        if self.is(Fault::TargetsOfOtherSources) {
+            // Wrong in the same way each time, however many are asked for.
+            let next = |source: &LunDescription| {
+                let at = self.originals.iter().position(|lun| lun == source);
+                self.originals[(at.unwrap() + 1) % self.originals.len()].clone()
+            };
+            let others: Vec<_> = sources.iter().map(next).collect();
+            return self.inner.get_target_luns(&others);
+        }
         let (code, mut targets) = self.inner.get_target_luns(sources);
         if self.is(Fault::TargetsInWrongOrder) {
             targets.reverse();
@@ -197,6 +208,7 @@ impl ArrayUnderTest for SpoiltArray {
     fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>> {
         Ok(Box::new(Spoilt {
             inner: self.inner.provider(host)?,
+            originals: self.inner.originals().to_vec(),
             fault: self.fault,
             calls: AtomicUsize::new(0),
         }))
@@ -216,6 +228,10 @@ impl ArrayUnderTest for SpoiltArray {
 
     fn write_and_read_back(&self, host: &str, disk: &LunDescription) -> anyhow::Result<()> {
         self.inner.write_and_read_back(host, disk)
+    }
+
+    fn contents(&self, host: &str, disk: &LunDescription) -> anyhow::Result<Vec<u8>> {
+        self.inner.contents(host, disk)
     }
 
     fn set_down(&self, down: bool) {
@@ -258,6 +274,7 @@ caught! {
     fill_in_of_foreign_luns_is_caught: FillsInForeignLuns, ["T-152"];
     kept_signature_is_caught: KeepsSignature, ["T-155"];
     targets_in_wrong_order_are_caught: TargetsInWrongOrder, ["T-120"];
+    targets_of_other_sources_are_caught: TargetsOfOtherSources, ["T-120"];
     identity_made_up_each_time_is_caught: NewIdentityEachTime, ["T-121", "T-123", "T-151"];
     locate_that_maps_nothing_is_caught: LocatesNothing, ["T-140", "T-141"];
     copies_never_deleted_are_caught: EmptiesNothing, ["T-190", "T-192", "T-193"];

@@ -8,3 +8,4 @@ mod questions;
 mod random;
 mod support;
 mod table;
+mod threads;

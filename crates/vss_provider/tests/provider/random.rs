@@ -188,7 +188,7 @@ fn step(rig: &Rig, random: &mut Random, vss: &mut Vss, volume: &[LunDescription]
     }
 }
 
-fn expected_next(rig: &Rig) -> Method {
+pub(crate) fn expected_next(rig: &Rig) -> Method {
     use vss_provider::state::State;
     match rig.state() {
         State::Idle | State::Created | State::Aborted => Method::BeginPrepareSnapshot,

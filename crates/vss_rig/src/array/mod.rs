@@ -42,8 +42,12 @@ pub trait ArrayUnderTest {
     /// LUNs on the array: originals, copies and reservations.
     fn lun_count(&self) -> anyhow::Result<usize>;
 
-    /// Writes to the disk as `host` and reads it back, somewhere in its middle. Both keep the contents of other disks.
+    /// Writes to the disk as `host` what no disk holds yet and reads it back, somewhere in its middle. Other disks keep
+    /// their contents.
     fn write_and_read_back(&self, host: &str, disk: &LunDescription) -> anyhow::Result<()>;
+
+    /// What `host` reads where [`Self::write_and_read_back`] writes.
+    fn contents(&self, host: &str, disk: &LunDescription) -> anyhow::Result<Vec<u8>>;
 
     /// Cuts or mends the management connection of all hosts (fault DOWN).
     fn set_down(&self, down: bool);

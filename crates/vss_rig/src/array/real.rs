@@ -79,6 +79,12 @@ impl RealArray {
     }
 }
 
+fn find<'a>(seen: &'a [SeenDisk], disk: &LunDescription) -> anyhow::Result<&'a SeenDisk> {
+    seen.iter()
+        .find(|seen| seen.description.identifiers == disk.identifiers)
+        .context("the disk is not there")
+}
+
 impl ArrayUnderTest for RealArray {
     fn name(&self) -> &'static str {
         "real"
@@ -114,10 +120,7 @@ impl ArrayUnderTest for RealArray {
     fn write_and_read_back(&self, host: &str, disk: &LunDescription) -> anyhow::Result<()> {
         let mut initiator = self.log_in(host)?;
         let seen = disks(&mut initiator)?;
-        let this = seen
-            .iter()
-            .find(|seen| seen.description.identifiers == disk.identifiers)
-            .context("the disk is not there")?;
+        let this = find(&seen, disk)?;
         let mut contents = Vec::new();
         for other in &seen {
             contents.push(initiator.read(other.lun, SCRATCH_OFFSET, SCRATCH_BYTES)?);
@@ -145,6 +148,13 @@ impl ArrayUnderTest for RealArray {
             );
         }
         Ok(())
+    }
+
+    fn contents(&self, host: &str, disk: &LunDescription) -> anyhow::Result<Vec<u8>> {
+        let mut initiator = self.log_in(host)?;
+        let seen = disks(&mut initiator)?;
+        let this = find(&seen, disk)?;
+        Ok(initiator.read(this.lun, SCRATCH_OFFSET, SCRATCH_BYTES)?)
     }
 
     fn set_down(&self, down: bool) {

@@ -114,12 +114,24 @@ impl ArrayUnderTest for Simulated {
             .filter(|l| *l != lun)
             .collect();
         let before: Vec<_> = others.iter().map(|l| self.array.read(*l)).collect();
-        let content = self.array.read(lun).context("gone")?.wrapping_add(1);
+        let all = self.array.luns();
+        let newest = all.iter().filter_map(|l| self.array.read(*l)).max();
+        let content = newest.context("no LUN at all")?.wrapping_add(1);
         ensure!(self.array.write(lun, content), "LUN {lun} took no write");
         ensure!(self.array.read(lun) == Some(content), "LUN {lun} lost it");
         let after: Vec<_> = others.iter().map(|l| self.array.read(*l)).collect();
         ensure!(before == after, "a write to LUN {lun} changed another LUN");
         Ok(())
+    }
+
+    fn contents(&self, host: &str, disk: &LunDescription) -> anyhow::Result<Vec<u8>> {
+        let lun = lun_id(disk).context("not a disk of this array")?;
+        ensure!(
+            self.array.mapped_to(lun).contains(host),
+            "{host} has LUN {lun} not mapped"
+        );
+        let content = self.array.read(lun).context("gone")?;
+        Ok(content.to_le_bytes().to_vec())
     }
 
     fn set_down(&self, down: bool) {
