@@ -8,7 +8,7 @@ use crate::negotiate::RECEIVE_BYTES_MAX;
 use crate::outbound::{Outbound, Woken};
 use crate::pdu::{BHS_BYTES, Request, RequestHeader, padded};
 use crate::registry::AddError;
-use crate::session::Session;
+use crate::session::{Session, UNSENT_BYTES_MAX};
 use crate::target::Shared;
 use scsi::Nexus;
 use std::io::{self, Read, Write};
@@ -23,6 +23,9 @@ const LOGIN_BYTES_MAX: usize = 16 << 10;
 const READ_BYTES: usize = 128 << 10;
 /// How often a connection's second thread looks whether the initiator is still there.
 const TICK: Duration = Duration::from_secs(1);
+/// Unsent bytes from which on nothing more is read: what is answered without a worker (NOP, text, task management,
+/// rejects) is bounded by this alone. Above the point where commands stop, which only those that read can reach.
+const UNHEARD_BYTES_MAX: usize = 2 * UNSENT_BYTES_MAX;
 
 /// Serves a connection until it ends.
 pub(crate) fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
@@ -264,6 +267,7 @@ fn run(shared: &Arc<Shared>, session: &Arc<Session>, requests: &mut Requests) {
         return;
     };
     loop {
+        session.out().wait_for_room(UNHEARD_BYTES_MAX);
         match requests.next() {
             Ok(Some(request)) => session.on_request(request),
             Ok(None) => break,

@@ -21,6 +21,8 @@ pub(crate) struct Outbound {
     stream: TcpStream,
     state: Mutex<State>,
     changed: Condvar,
+    /// Something was sent, or nothing will be any more.
+    room: Condvar,
 }
 
 #[derive(Default)]
@@ -28,7 +30,7 @@ struct State {
     queue: VecDeque<Answer>,
     /// Bytes of the first PDU that are sent.
     sent: usize,
-    /// Data bytes in the queue and in the hands of the sender.
+    /// Bytes in the queue and in the hands of the sender.
     bytes: usize,
     /// Somebody is sending.
     busy: bool,
@@ -56,6 +58,7 @@ impl Outbound {
             stream,
             state: Mutex::default(),
             changed: Condvar::new(),
+            room: Condvar::new(),
         }
     }
 
@@ -72,14 +75,29 @@ impl Outbound {
         }
         let mut state = self.lock();
         if !state.closed {
-            state.bytes += answers.iter().map(|a| a.range.len()).sum::<usize>();
+            state.bytes += answers.iter().map(Answer::wire_bytes).sum::<usize>();
             state.queue.extend(answers);
         }
     }
 
-    /// Data bytes that wait to be sent.
+    /// Bytes that wait to be sent.
     pub(crate) fn bytes(&self) -> usize {
         self.lock().bytes
+    }
+
+    /// For the reader: waits until at most `bytes_max` bytes wait to be sent, or the connection is closed. Whoever
+    /// asks without end and reads no answers is not listened to until it does.
+    pub(crate) fn wait_for_room(&self, bytes_max: usize) {
+        if self.bytes() <= bytes_max {
+            return;
+        }
+        self.flush();
+        let state = self.lock();
+        drop(
+            self.room
+                .wait_while(state, |state| state.bytes > bytes_max && !state.closed)
+                .expect("see lock"),
+        );
     }
 
     /// Closes the connection when all that was pushed is sent.
@@ -101,6 +119,7 @@ impl Outbound {
         // The peer may have gone already, which is as good. The reader wakes up from this.
         let _ = rustix::net::shutdown(&self.stream, Shutdown::Both);
         self.changed.notify_all();
+        self.room.notify_all();
     }
 
     /// Sends what the socket takes, unless another thread is at it.
@@ -131,6 +150,7 @@ impl Outbound {
                     let (done, rest) = settle(&mut batch, skip + sent);
                     state.bytes -= done;
                     state.sent = rest;
+                    self.room.notify_all();
                     while let Some(answer) = batch.pop_back() {
                         state.queue.push_front(answer);
                     }
@@ -206,19 +226,18 @@ impl Outbound {
     }
 }
 
-/// Takes PDUs off the front that `sent` bytes cover. Gives the data bytes of those, and what of the next is sent.
-fn settle(batch: &mut VecDeque<Answer>, mut sent: usize) -> (usize, usize) {
-    let mut data_bytes = 0;
+/// Takes PDUs off the front that `sent` bytes cover. Gives the bytes of those, and what of the next is sent.
+fn settle(batch: &mut VecDeque<Answer>, sent: usize) -> (usize, usize) {
+    let mut done = 0;
     while let Some(answer) = batch.front() {
-        let length = answer.header.as_bytes().len() + answer.range.len() + answer.padding().len();
-        if sent < length {
+        let length = answer.wire_bytes();
+        if sent - done < length {
             break;
         }
-        sent -= length;
-        data_bytes += answer.range.len();
+        done += length;
         batch.pop_front();
     }
-    (data_bytes, sent)
+    (done, sent - done)
 }
 
 #[cfg(test)]

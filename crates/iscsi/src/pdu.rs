@@ -222,6 +222,11 @@ impl Answer {
         &[0; 4][..padded(self.range.len()) - self.range.len()]
     }
 
+    /// Length of the whole PDU in bytes.
+    pub(crate) fn wire_bytes(&self) -> usize {
+        BHS_BYTES + padded(self.range.len())
+    }
+
     /// The whole PDU in one piece, where speed does not matter.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.header.as_bytes().to_vec();

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Unsent data from which on no further command of the session is executed, in bytes: an initiator that asks and does
 /// not read costs this much and no more.
-const UNSENT_BYTES_MAX: usize = 16 << 20;
+pub(crate) const UNSENT_BYTES_MAX: usize = 16 << 20;
 
 /// The one port there is.
 const RELATIVE_PORT: u16 = 1;

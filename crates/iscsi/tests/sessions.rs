@@ -5,6 +5,7 @@ mod support;
 
 use iscsi::{StartError, Target, TargetConfig};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{HOST, IQN, Initiator, Lun, MIB, OTHER_HOST, Pdu, Rig, WRITE, transfer_10};
@@ -350,6 +351,48 @@ fn initiator_that_does_not_read_stops_nobody_else() {
     for read in reads {
         assert_eq!(greedy.finish(read).data.len(), 8192 * 512);
     }
+}
+
+#[test]
+fn initiator_that_asks_on_and_reads_nothing_is_not_listened_to() {
+    const PINGS: usize = 16 << 10;
+    const PING_BYTES: usize = 8 << 10;
+    let rig = Rig::start();
+    let mut greedy = rig.session();
+    let mut ping = Pdu::new(0x40, 0x80);
+    ping.set(16, 77);
+    ping.set(20, u32::MAX);
+    ping.set(24, greedy.cmd_sn);
+    let mut bytes = ping.bhs.to_vec();
+    bytes[5..8].copy_from_slice(&(PING_BYTES as u32).to_be_bytes()[1..]);
+    bytes.resize(48 + PING_BYTES, 0x5a);
+    let all = bytes.repeat(PINGS);
+
+    let mut stream = greedy.stream.try_clone().unwrap();
+    // A target that goes on reading takes it all; one that has stopped never takes the next byte.
+    stream
+        .set_write_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    let mut sent = 0;
+    while sent < all.len()
+        && let Ok(length) = stream.write(&all[sent..])
+    {
+        sent += length;
+    }
+    assert!(
+        sent < all.len() / 2,
+        "the target holds answers to {sent} bytes that nobody reads"
+    );
+    // Nothing is lost: once it reads, it is listened to again.
+    stream.set_write_timeout(None).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| stream.write_all(&all[sent..]).unwrap());
+        for _ in 0..PINGS {
+            let answer = greedy.receive().unwrap();
+            assert_eq!((answer.opcode(), answer.itt()), (0x20, 77));
+            assert_eq!(answer.data.len(), PING_BYTES);
+        }
+    });
 }
 
 #[test]
