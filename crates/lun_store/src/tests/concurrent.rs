@@ -186,8 +186,8 @@ fn scribble(store: &Store, kept: &[Copies], next: &mut u128, random: &mut Random
 
 fn run_for(rounds: u32, round: Duration) {
     let dir = tempfile::tempdir().unwrap();
-    // Small, so that chunks are soon used again; enough for the sources and three sets of copies.
-    let mut store = create(dir.path(), 64 * MIB);
+    // Small, so that chunks are soon used again; enough for the sources and four sets of copies.
+    let mut store = create(dir.path(), 8 * MIB);
     for id in SOURCES {
         store.create_lun(id, SIZE, b"").unwrap();
     }
