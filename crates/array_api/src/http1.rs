@@ -14,8 +14,8 @@ use std::io::{self, Read, Write};
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 32;
 
-/// A request. Header values must be visible ASCII.
-#[derive(Clone, Copy, Debug)]
+/// A request. Header values must be visible ASCII. Not `Debug`, because the host's token is one of them.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// `GET`, `POST`, ...
     pub method: &'a str,

@@ -16,6 +16,7 @@ use crate::{Event, EventKind, EventSink, Hresult, Journal, Method};
 use array_api::{Array, ArrayError, ArrayErrorKind, LunId, LunInfo, SetId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
+use support::Call;
 
 /// Sets that wait to be discarded. The array discards them by itself with the host's next set, so the oldest may go.
 const LEFTOVERS_MAX: usize = 64;
@@ -184,12 +185,13 @@ impl Provider {
         });
     }
 
-    /// Discards what was noted, as far as the time goes; the rest stays noted.
-    fn settle(&self, budget: &Budget<'_>) {
-        self.settle_under(lock(&self.settling), budget);
+    /// Discards what was noted, as far as the time goes. The rest stays noted and is returned.
+    fn settle(&self, budget: &Budget<'_>) -> Vec<SetId> {
+        self.settle_under(lock(&self.settling), budget)
     }
 
-    fn settle_under(&self, _one_at_a_time: MutexGuard<'_, ()>, budget: &Budget<'_>) {
+    fn settle_under(&self, _one_at_a_time: MutexGuard<'_, ()>, budget: &Budget<'_>) -> Vec<SetId> {
+        let mut left = Vec::new();
         let waiting = std::mem::take(&mut *lock(&self.leftovers));
         for leftover in waiting {
             let Release { set, reported_too } = leftover.release;
@@ -206,24 +208,42 @@ impl Provider {
                 }
                 Ok(_) => {}
                 Err(error) if error.kind == ArrayErrorKind::UnknownSet => {}
-                Err(_) => lock(&self.leftovers).push(leftover),
+                Err(_) => {
+                    left.push(set);
+                    lock(&self.leftovers).push(leftover);
+                }
             }
         }
+        left
     }
 
     /// As [`Self::settle`] within what is left of a failed call's own time, but not while writes are frozen: nothing may
     /// take time then, and the set's failure is told already. What stays is [`Self::tick`]'s matter.
-    fn settle_unless_frozen(&self, budget: &Budget<'_>) {
-        if self.journal.frozen_since().is_none()
-            && let Ok(left) = budget.left()
-        {
-            // EndPrepareSnapshots has half an hour; a discard never needs more than an abort may take.
-            self.settle(&Budget::new(&*self.clock, left.min(budget::ABORT)));
+    fn settle_unless_frozen(&self, call: &Call<'_>) {
+        if self.journal.frozen_since().is_some() {
+            return;
+        }
+        match (call.method, call.budget.left()) {
+            // There is no limit to it (TIME-7), and the wait may have used up the time that it gives itself.
+            (Method::EndPrepareSnapshots, _) => {
+                self.settle(&Budget::new(&*self.clock, budget::ABORT));
+            }
+            (_, Ok(_)) => {
+                self.settle(&call.budget);
+            }
+            (_, Err(_)) => {}
         }
     }
 
     fn has_leftover(&self, set: SetId) -> bool {
         lock(&self.leftovers).iter().any(|l| l.release.set == set)
+    }
+
+    /// The caller tells of this leftover itself: one event is enough (LOG-4).
+    fn leftover_is_told(&self, set: SetId) {
+        for leftover in lock(&self.leftovers).iter_mut() {
+            leftover.told |= leftover.release.set == set;
+        }
     }
 
     fn tell_leftovers(&self, method: Method) {

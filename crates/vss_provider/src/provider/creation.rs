@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::support::{Call, Failure};
 use super::{Provider, plain};
-use crate::budget::{self, Budget};
+use crate::budget;
 use crate::errors::outcome_unknown;
 use crate::state::{
     Captured, Decision, Event as SetEvent, Step, Ticket, VolumeCheck, VolumeRefusal,
@@ -157,8 +157,7 @@ impl Provider {
                 let waited = self.wait_until_ready(&call, ticket);
                 let finish = self.sets().finish(ticket, waited.is_ok());
                 self.taken(&call, finish)?;
-                // The wait may have used the call's time up, and there is no limit to it (TIME-7).
-                self.settle_unless_frozen(&Budget::new(&*self.clock, budget::ABORT));
+                self.settle_unless_frozen(&call);
                 waited
             });
         call.conclude(result)
@@ -291,12 +290,13 @@ impl Provider {
     /// # Errors
     /// VSS_E_PROVIDER_VETO in a wrong state or for an unknown set (SEQ-10).
     pub fn post_final_commit_snapshots(&self, set: SetId) -> Result<(), Hresult> {
-        let result = self.final_phase(Method::PostFinalCommitSnapshots, set, SetEvent::PostFinal);
+        let method = Method::PostFinalCommitSnapshots;
+        let result = self.final_phase(method, set, SetEvent::PostFinal);
         if result.is_ok() {
             let stray = self.sets().stray_targets();
             if stray.is_some() {
                 self.leave(stray);
-                self.settle_unless_frozen(&Budget::new(&*self.clock, budget::PRE_COMMIT));
+                self.settle_unless_frozen(&self.call(method, Some(set), budget::PRE_COMMIT));
             }
         }
         result
@@ -326,8 +326,9 @@ impl Provider {
             } => {
                 self.leave(decision.release);
                 self.journal.thaw();
-                self.settle(&call.budget);
-                if self.has_leftover(set) {
+                // Only what this call tried counts: one that it cut short may note the set again at any time.
+                if self.settle(&call.budget).contains(&set) {
+                    self.leftover_is_told(set);
                     Err(Failure::veto(
                         EventKind::LeftoverPending,
                         "the array did not carry the discard out",
@@ -363,7 +364,7 @@ impl Provider {
         match step {
             Step::Veto { state, killed } => {
                 if *killed {
-                    self.settle_unless_frozen(&call.budget);
+                    self.settle_unless_frozen(call);
                 }
                 Failure::wrong_order(*state)
             }

@@ -143,7 +143,7 @@ impl Provider {
             Finish::Stale(release) => {
                 // The array may have carried the call out after it had carried out the abort.
                 self.leave(Some(release));
-                self.settle_unless_frozen(&call.budget);
+                self.settle_unless_frozen(call);
                 Err(Failure::interrupted())
             }
             Finish::Overtaken => Err(Failure::veto(
