@@ -176,6 +176,8 @@ pub(crate) mod faults {
     pub(crate) struct Faults {
         pub(crate) next_write: Mutex<Option<io::ErrorKind>>,
         pub(crate) next_sync: Mutex<Option<io::ErrorKind>>,
+        /// What the file system below is taken to have left.
+        pub(crate) free_bytes: Mutex<Option<u64>>,
         /// The file as of the last sync, once a test has put something here.
         pub(crate) durable: Mutex<Option<Vec<u8>>>,
     }

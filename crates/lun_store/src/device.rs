@@ -288,6 +288,17 @@ impl LunDevice {
             .collect()
     }
 
+    /// How many new chunks a write to a leaf takes.
+    fn chunks_needed(&self, head: &Head, target: &Target, map: &LeafMap) -> usize {
+        let length_bytes = target.span.range.len() as u64;
+        spans(target.span.start, length_bytes, CHUNK_BYTES)
+            .filter(|span| {
+                let entry = &map.entries[span.unit as usize];
+                !self.is_own(map, head, target.number, entry)
+            })
+            .count()
+    }
+
     fn write_piece(&self, head: &Head, offset: u64, data: &[u8]) -> Result<(), BlockError> {
         let targets = self.targets(head, offset, data.len() as u64)?;
         if let [target] = targets.as_slice()
@@ -300,19 +311,19 @@ impl LunDevice {
             .iter()
             .map(|target| target.leaf.map.exclusive())
             .collect();
-        let mut need = 0;
-        for (target, map) in targets.iter().zip(&maps) {
-            let map = map.as_ref().expect("the leaf was loaded");
-            need += spans(
-                target.span.start,
-                target.span.range.len() as u64,
-                CHUNK_BYTES,
-            )
-            .filter(|span| {
-                let entry = &map.entries[span.unit as usize];
-                !self.is_own(map, head, target.number, entry)
+        let need: usize = targets
+            .iter()
+            .zip(&maps)
+            .map(|(target, map)| {
+                let map = map.as_ref().expect("the leaf was loaded");
+                self.chunks_needed(head, target, map)
             })
-            .count();
+            .sum();
+        if need > 0 && !self.inner.has_headroom() {
+            return Err(BlockError::new(
+                ErrorKind::NoSpace,
+                "the store's file system is full but for what its metadata may need",
+            ));
         }
         let Some(chunks) = self.inner.allocator.locked().reserve(need) else {
             // A row of an older version that nobody else sees any more keeps chunks from being written in place.

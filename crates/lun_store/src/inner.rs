@@ -30,6 +30,10 @@ pub(crate) struct Inner {
     pub(crate) poison_reason: Mutex<Option<String>>,
 }
 
+/// Space that new data leaves free on the store's file system. Metadata has to be able to grow: a metadata write that
+/// fails stops the whole store, a data write that fails only itself.
+const HEADROOM_BYTES: u64 = 64 << 20;
+
 /// A leaf's row, encoded for a transaction.
 pub(crate) struct Taken {
     lun: Arc<LunState>,
@@ -228,6 +232,21 @@ impl Inner {
         self.data.punch(unused.clone());
         // Only now: a chunk given out before its hole was punched would lose what its new owner wrote.
         self.allocator.locked().freed(&unused);
+    }
+
+    /// Whether new data leaves the metadata room to grow.
+    pub(crate) fn has_headroom(&self) -> bool {
+        #[cfg(test)]
+        if let Some(free_bytes) = *self.data.faults.free_bytes.locked() {
+            return free_bytes >= HEADROOM_BYTES;
+        }
+        let directory = self.directory.locked();
+        let below = directory.as_ref().map(rustix::fs::fstatvfs);
+        match below {
+            Some(Ok(below)) => below.f_bavail.saturating_mul(below.f_frsize) >= HEADROOM_BYTES,
+            // A file system that does not tell: then only the write itself will.
+            Some(Err(_)) | None => true,
+        }
     }
 
     /// Syncs the data file; a failure poisons the store.

@@ -167,3 +167,23 @@ fn flush_after_overwrite_in_place_syncs_the_data_without_a_transaction() {
     lun.flush().unwrap();
     assert_eq!(store.counters(), after, "nothing is left to make durable");
 }
+
+#[test]
+fn write_on_full_file_system_fails_alone_and_leaves_metadata_its_room() {
+    let (_dir, store) = prepared();
+    let free_bytes = &store.inner().data.faults.free_bytes;
+    *free_bytes.lock().unwrap() = Some(MIB);
+    let lun = disk(&store, 1);
+
+    let refused = lun.write(48 * MIB, &[9; 4096]).unwrap_err();
+
+    assert_eq!(refused.kind(), ErrorKind::NoSpace);
+    assert!(all(&lun, 48 * MIB, 4 * KIB, 0), "nothing was changed");
+    fill(&lun, 0, 4 * KIB, 5);
+    lun.flush().unwrap();
+    store.delete_lun(2).unwrap();
+    assert_eq!(store.poisoned(), None);
+
+    *free_bytes.lock().unwrap() = None;
+    fill(&lun, 48 * MIB, 4 * KIB, 9);
+}
