@@ -360,8 +360,8 @@ fn file_system_below_the_floor_refuses_prepare_although_the_store_has_space() {
     let below = rustix::fs::statvfs(dir.path()).unwrap();
     let floor_mib = below.f_bavail * below.f_frsize / MIB + 1024;
     let config = config_text(&dir.path().join("state"), "")
-        .replace("256MiB", &format!("{}MiB", floor_mib + 1024))
-        .replace("8MiB", &format!("{floor_mib}MiB"));
+        .replace("\"256MiB\"", &format!("\"{}MiB\"", floor_mib + 1024))
+        .replace("\"8MiB\"", &format!("\"{floor_mib}MiB\""));
     let daemon = Daemon::start_with(dir.path(), &config);
     let array = daemon.add_host("a", &[]);
     let lun = daemon.create_lun("data", MIB, &["a"]);
