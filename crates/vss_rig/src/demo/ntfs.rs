@@ -7,7 +7,7 @@ use crate::interrupt::Interrupt;
 use crate::process::{Service, Tether, find_tool, run};
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// How long an export or a mount may take to appear, and a tool to end.
@@ -166,6 +166,8 @@ impl Export {
         } = partition.portal;
         let mut command = Command::new(&tools.storage_daemon);
         command
+            // Inherited, it would keep whoever reads the demo's output waiting after `--keep`.
+            .stdout(Stdio::null())
             .arg("--blockdev")
             .arg(format!(
                 "driver=iscsi,node-name=lun,transport=tcp,portal={address},target={target},lun={},\
@@ -264,6 +266,7 @@ impl Mount {
         // no_detach keeps the program our child, so that its end, and with it the last write, can be awaited.
         command
             .args(["-o", &format!("{access},no_detach,noatime")])
+            .stdout(Stdio::null())
             .arg(export)
             .arg(folder);
         let log = folder.with_extension("ntfs-3g.log");
