@@ -17,7 +17,9 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["lun_store", "iscsi", "scsi", "block", "array_api"],
     ),
     ("vss_provider", &["array_api"]),
-    ("vss_rig", &["array_api", "vss_provider"]),
+    ("vss_provider_server", &["vss_provider", "array_api"]),
+    ("vss_standin", &["vss_provider"]),
+    ("vss_rig", &["vss_standin", "vss_provider", "array_api"]),
     ("xtask", &[]),
 ];
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// VER_VDS_LUN_INFORMATION, the only version there is (FIL-5, GTL-4).
@@ -10,7 +11,7 @@ pub const BUS_TYPE_SCSI: u32 = 1;
 
 /// An owned VDS_LUN_INFORMATION: what VSS and the provider tell one another about a LUN (specification 5.1). Strings are
 /// bytes, because their source is a SCSI device; `None` is a NULL pointer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LunDescription {
     /// m_version, 1.
     pub version: u32,
@@ -41,7 +42,7 @@ pub struct LunDescription {
 }
 
 /// VDS_STORAGE_IDENTIFIER: one designator of page 83h.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageIdentifier {
     /// m_CodeSet: 1 binary, 2 ASCII, 3 UTF-8.
     pub code_set: u32,
@@ -52,7 +53,7 @@ pub struct StorageIdentifier {
 }
 
 /// VDS_INTERCONNECT: one port. Carried, never interpreted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interconnect {
     /// m_addressType, a VDS_INTERCONNECT_ADDRESS_TYPE.
     pub address_type: u32,

@@ -58,8 +58,33 @@ pub trait ProviderHost: Send + Sync {
     fn post_final_commit_snapshots(&self, set: Uuid) -> Hresult;
     /// IVssProviderCreateSnapshotSet::AbortSnapshots.
     fn abort_snapshots(&self, set: Uuid) -> Hresult;
+    /// IVssHardwareSnapshotProviderEx::GetProviderCapabilities: the code and the mask.
+    fn get_provider_capabilities(&self) -> (Hresult, u64);
+    /// IVssHardwareSnapshotProviderEx::ResyncLuns: the code, and what IVssAsync stands for when it succeeded.
+    fn resync_luns(
+        &self,
+        copies: &[LunDescription],
+        targets: &[LunDescription],
+    ) -> (Hresult, Option<Box<dyn AsyncOperation>>);
+    /// IVssHardwareSnapshotProviderEx::OnReuseLuns.
+    fn on_reuse_luns(&self, copies: &[LunDescription], originals: &[LunDescription]) -> Hresult;
     /// The provider's entries in the event log since the last call.
     fn take_events(&self) -> Vec<LoggedEvent>;
+    /// How long the calling thread's last call took as measured beside the provider's border, where the host's own way there
+    /// would count otherwise. `None`: the host has no such way.
+    fn last_call_time(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// IVssAsync (specification 3.10). Dropping it is the Release.
+pub trait AsyncOperation: Send {
+    /// Cancel.
+    fn cancel(&self) -> Hresult;
+    /// Wait with a timeout.
+    fn wait(&self, timeout: Duration) -> Hresult;
+    /// QueryStatus: the code and *pHrResult.
+    fn query_status(&self) -> (Hresult, Hresult);
 }
 
 /// One entry of the event log, as far as the rig judges it (LOG-4).
@@ -82,6 +107,8 @@ pub struct CallRecord {
     pub method: &'static str,
     /// From call to return.
     pub elapsed: Duration,
+    /// Of that, the time during which the array had a request of the provider unanswered; `None` where nobody looked.
+    pub array: Option<Duration>,
     /// What came back.
     pub code: Hresult,
     /// *pbIsSupported, for the two methods that have it.
@@ -91,16 +118,27 @@ pub struct CallRecord {
 /// A host that notes down each call to another one.
 pub struct Recorded {
     inner: Box<dyn ProviderHost>,
+    array_time: Option<ArrayTime>,
     calls: Mutex<Vec<CallRecord>>,
 }
+
+/// How long the array has had requests of the provider unanswered, since some moment.
+pub type ArrayTime = Box<dyn Fn() -> Duration + Send + Sync>;
 
 impl Recorded {
     /// Wraps `inner`.
     pub fn new(inner: Box<dyn ProviderHost>) -> Self {
         Self {
             inner,
+            array_time: None,
             calls: Mutex::default(),
         }
+    }
+
+    /// Notes the array's part of each call too.
+    pub fn with_array_time(mut self, array_time: ArrayTime) -> Self {
+        self.array_time = Some(array_time);
+        self
     }
 
     /// The calls so far, in the order of their returns.
@@ -125,11 +163,17 @@ impl Recorded {
         method: &'static str,
         call: impl FnOnce(&dyn ProviderHost) -> (Hresult, Option<bool>, T),
     ) -> (Hresult, T) {
+        let array_before = self.array_time.as_ref().map(|time| time());
         let start = Instant::now();
         let (code, supported, value) = call(&*self.inner);
+        let elapsed = start.elapsed();
+        let array_after = self.array_time.as_ref().map(|time| time());
         self.lock().push(CallRecord {
             method,
-            elapsed: start.elapsed(),
+            elapsed: self.inner.last_call_time().unwrap_or(elapsed),
+            array: array_after
+                .zip(array_before)
+                .map(|(after, before)| after.saturating_sub(before)),
             code,
             supported,
         });
@@ -234,7 +278,33 @@ impl ProviderHost for Recorded {
         self.code("AbortSnapshots", |host| host.abort_snapshots(set))
     }
 
+    fn get_provider_capabilities(&self) -> (Hresult, u64) {
+        self.with("GetProviderCapabilities", |host| {
+            let (code, mask) = host.get_provider_capabilities();
+            (code, None, mask)
+        })
+    }
+
+    fn resync_luns(
+        &self,
+        copies: &[LunDescription],
+        targets: &[LunDescription],
+    ) -> (Hresult, Option<Box<dyn AsyncOperation>>) {
+        self.with("ResyncLuns", |host| {
+            let (code, operation) = host.resync_luns(copies, targets);
+            (code, None, operation)
+        })
+    }
+
+    fn on_reuse_luns(&self, copies: &[LunDescription], originals: &[LunDescription]) -> Hresult {
+        self.code("OnReuseLuns", |host| host.on_reuse_luns(copies, originals))
+    }
+
     fn take_events(&self) -> Vec<LoggedEvent> {
         self.inner.take_events()
+    }
+
+    fn last_call_time(&self) -> Option<Duration> {
+        self.inner.last_call_time()
     }
 }

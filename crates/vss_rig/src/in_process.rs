@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The first host: the provider's core in the rig's own process, without COM.
 
-use crate::host::{LoggedEvent, ProviderHost};
+use crate::host::{AsyncOperation, LoggedEvent, ProviderHost};
 use array_api::Array;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use uuid::Uuid;
 use vss_provider::{
-    Clock, Event, EventSink, Hresult, LunDescription, Provider, Settings, Severity,
+    Clock, Event, EventSink, Hresult, LunDescription, Provider, ResyncOperation, Settings, Severity,
 };
 
 /// A provider in this process.
@@ -139,6 +140,28 @@ impl ProviderHost for InProcess {
         code(self.provider.abort_snapshots(set))
     }
 
+    fn get_provider_capabilities(&self) -> (Hresult, u64) {
+        match self.provider.get_provider_capabilities() {
+            Ok(mask) => (Hresult::S_OK, mask),
+            Err(code) => (code, 0),
+        }
+    }
+
+    fn resync_luns(
+        &self,
+        copies: &[LunDescription],
+        targets: &[LunDescription],
+    ) -> (Hresult, Option<Box<dyn AsyncOperation>>) {
+        match self.provider.resync_luns(copies, targets) {
+            Ok(operation) => (Hresult::S_OK, Some(Box::new(operation))),
+            Err(code) => (code, None),
+        }
+    }
+
+    fn on_reuse_luns(&self, _copies: &[LunDescription], _originals: &[LunDescription]) -> Hresult {
+        code(self.provider.on_reuse_luns())
+    }
+
     fn take_events(&self) -> Vec<LoggedEvent> {
         std::mem::take(
             &mut *self
@@ -147,5 +170,19 @@ impl ProviderHost for InProcess {
                 .lock()
                 .expect("nothing panics under this lock"),
         )
+    }
+}
+
+impl AsyncOperation for ResyncOperation {
+    fn cancel(&self) -> Hresult {
+        Self::cancel(self)
+    }
+
+    fn wait(&self, timeout: Duration) -> Hresult {
+        Self::wait(self, timeout)
+    }
+
+    fn query_status(&self) -> (Hresult, Hresult) {
+        (Hresult::S_OK, Self::query_status(self))
     }
 }

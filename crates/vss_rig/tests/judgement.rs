@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use uuid::Uuid;
 use vss_provider::{Hresult, LunDescription};
 use vss_rig::array::{ArrayUnderTest, Simulated};
-use vss_rig::host::{LoggedEvent, ProviderHost};
+use vss_rig::host::{AsyncOperation, LoggedEvent, ProviderHost};
 use vss_rig::scenarios::{run_one, table};
 
 /// Which rule is broken.
@@ -175,6 +175,22 @@ impl ProviderHost for Spoilt {
             true => Hresult::S_OK,
             false => self.known(self.inner.abort_snapshots(set)),
         }
+    }
+
+    fn get_provider_capabilities(&self) -> (Hresult, u64) {
+        self.inner.get_provider_capabilities()
+    }
+
+    fn resync_luns(
+        &self,
+        copies: &[LunDescription],
+        targets: &[LunDescription],
+    ) -> (Hresult, Option<Box<dyn AsyncOperation>>) {
+        self.inner.resync_luns(copies, targets)
+    }
+
+    fn on_reuse_luns(&self, copies: &[LunDescription], originals: &[LunDescription]) -> Hresult {
+        self.inner.on_reuse_luns(copies, originals)
     }
 
     fn take_events(&self) -> Vec<LoggedEvent> {

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `shadowlun-provider.exe`: the VSS hardware provider as an out-of-process COM server, and its installer. A shell around
+//! [`vss_provider::Provider`], which makes every decision of the provider.
+//!
+//! **Is not** portable: COM, service, registry, event log and DPAPI exist on Windows only and are compiled there only. What
+//! decides something (what is registered in which order and undone how, what a file of ours means, when the server may end) is
+//! plain code behind small traits and is compiled and tested everywhere.
+//!
+//! **I/O model.** COM's own threads call the methods, in the multithreaded apartment; one thread a process calls
+//! [`vss_provider::Provider::tick`].
+//!
+//! **Error model.** Methods answer the core's [`vss_provider::Hresult`]; a panic becomes VSS_E_PROVIDER_VETO and an event,
+//! never a fault across the border (GEN-7). Commands tell a person what failed, why and what to do; exit codes 0 done, 1 failed, 2 wrong usage.
+
+pub mod ids;
