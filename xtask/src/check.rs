@@ -2,7 +2,7 @@
 //! The gate: the same on the desk and in CI.
 
 use crate::run::{cargo, root, step, timed};
-use crate::{Failure, arrows, permits, setup, tidy};
+use crate::{Failure, arrows, permits, setup, tidy, windows};
 use std::process::Command;
 
 /// Runs every check; the quick ones first.
@@ -37,6 +37,7 @@ pub(crate) fn all() -> Result<(), Failure> {
             "warnings",
         ]),
     )?;
+    windows::clippy(windows::ensure_toolchain()?)?;
     let mut doc = cargo([
         "doc",
         "--quiet",

@@ -8,11 +8,13 @@
 
 mod arrows;
 mod check;
+mod package;
 mod permits;
 mod run;
 mod setup;
 mod suite;
 mod tidy;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -25,7 +27,9 @@ Commands:
   demo [OPTIONS]  make and verify one real shadow copy set (OPTIONS: see `cargo xtask demo --help`)
   test            everything: set-up, check, all tests, all scenarios, the demo and its sabotages
   check           the gate: format, clippy, docs, licences, dependency arrows, unsafe permits, tidy
+  build           the programs for both systems; those for Windows go to target/windows
   setup           install what is missing, and nothing else
+  package         release builds of everything that is installed somewhere, with checksums, in dist/
 
 Examples:
   cargo xtask demo
@@ -52,7 +56,13 @@ fn main() -> ExitCode {
         Some("check") => no_more(&rest)
             .and_then(|()| setup::ensure_all())
             .and_then(|()| check::all()),
-        Some("setup") => no_more(&rest).and_then(|()| setup::ensure_all()),
+        Some("package") => no_more(&rest).and_then(|()| package::package()),
+        Some("build") => no_more(&rest)
+            .and_then(|()| setup::ensure_all())
+            .and_then(|()| suite::build().map(|_| ())),
+        Some("setup") => no_more(&rest)
+            .and_then(|()| setup::ensure_all())
+            .and_then(|()| windows::ensure_toolchain().map(|_| ())),
         Some("--help" | "-h" | "help") => {
             print!("{HELP}");
             Ok(())

@@ -3,6 +3,7 @@
 
 use crate::Failure;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -101,4 +102,29 @@ pub(crate) fn shown(path: &Path) -> String {
         .unwrap_or(path)
         .display()
         .to_string()
+}
+
+/// Runs with the output in a log file; on failure the log's end is shown.
+pub(crate) fn run_logged(command: &mut Command, name: &str) -> Result<(), Failure> {
+    let path = target_dir().join(format!("log-{name}.txt"));
+    let unusable = |error: std::io::Error| Failure::Failed(format!("{}: {error}", path.display()));
+    std::fs::create_dir_all(target_dir()).map_err(unusable)?;
+    let log = File::create(&path).map_err(unusable)?;
+    let errors = log.try_clone().map_err(unusable)?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .status()
+        .map_err(|error| Failure::Failed(format!("cannot start {command:?}: {error}")))?;
+    if status.success() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let tail: Vec<&str> = text.lines().rev().take(15).collect();
+    let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+    Err(Failure::Failed(format!(
+        "{command:?} failed ({status}); {}:\n{tail}",
+        path.display()
+    )))
 }

@@ -3,10 +3,9 @@
 //! is nothing to do.
 
 use crate::Failure;
-use crate::run::{cargo, output, target_dir, timed};
-use std::fs::File;
+use crate::run::{cargo, output, run_logged, target_dir, timed};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Package and what it is for. The linker comes earlier, from `tools/cc`.
 const PACKAGES: &[(&str, &str)] = &[
@@ -26,13 +25,19 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-common", "qemu-storage-daemon"),
     ("ntfs-3g", "NTFS on the LUNs"),
     ("fuse3", "LUNs as local files"),
+    ("wine64", "runs the provider's real executable"),
+    (
+        "gcc-mingw-w64-x86-64-win32",
+        "linker and C compiler for Windows",
+    ),
+    ("mingw-w64-tools", "compiler of the rig's COM interfaces"),
 ];
 
 const CARGO_DENY: &str = "0.20.2";
 
 /// Everything that `demo` and `test` need.
 pub(crate) fn ensure_all() -> Result<(), Failure> {
-    ensure_packages()?;
+    ensure_packages(PACKAGES)?;
     ensure_components()
 }
 
@@ -68,8 +73,14 @@ pub(crate) fn ensure_cargo_deny() -> Result<PathBuf, Failure> {
     Ok(own)
 }
 
-fn ensure_packages() -> Result<(), Failure> {
-    let missing: Vec<_> = PACKAGES
+/// Whether all of them are there.
+pub(crate) fn are_installed(packages: &[(&str, &str)]) -> bool {
+    packages.iter().all(|(name, _)| is_installed(name))
+}
+
+/// Installs those that are missing.
+pub(crate) fn ensure_packages(packages: &[(&str, &str)]) -> Result<(), Failure> {
+    let missing: Vec<_> = packages
         .iter()
         .filter(|(name, _)| !is_installed(name))
         .collect();
@@ -205,29 +216,4 @@ fn ensure_components() -> Result<(), Failure> {
         })?;
     }
     Ok(())
-}
-
-/// Runs with the output in a log file; on failure the log's end is shown.
-fn run_logged(command: &mut Command, name: &str) -> Result<(), Failure> {
-    let path = target_dir().join(format!("setup-{name}.log"));
-    let unusable = |error: std::io::Error| Failure::Failed(format!("{}: {error}", path.display()));
-    std::fs::create_dir_all(target_dir()).map_err(unusable)?;
-    let log = File::create(&path).map_err(unusable)?;
-    let errors = log.try_clone().map_err(unusable)?;
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(errors)
-        .status()
-        .map_err(|error| Failure::Failed(format!("cannot start {command:?}: {error}")))?;
-    if status.success() {
-        return Ok(());
-    }
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let tail: Vec<&str> = text.lines().rev().take(15).collect();
-    let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-    Err(Failure::Failed(format!(
-        "{command:?} failed ({status}); {}:\n{tail}",
-        path.display()
-    )))
 }

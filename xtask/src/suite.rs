@@ -2,30 +2,34 @@
 //! `test` and `demo`.
 
 use crate::run::{bin_dir, cargo, step, target_dir, timed};
+use crate::windows::{self, Toolchain};
 use crate::{Failure, check, setup};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// What `--sabotage` spoils; each has to be caught.
-const SABOTAGES: &[&str] = &["flip", "late", "identity", "leak"];
+const SABOTAGES: &[&str] = &["flip", "late", "identity", "leak", "registry"];
 
-/// Everything: the gate, all tests, all scenarios on the simulated and the real array, the demo and its sabotages.
+/// Everything: the gate, all tests, all scenarios in every host and on every array, the demo and its sabotages.
 pub(crate) fn test() -> Result<(), Failure> {
     setup::ensure_all()?;
     check::all()?;
-    build()?;
+    let toolchain = build()?;
     step(
         "tests",
         &mut cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]),
     )?;
+    windows::test(toolchain, &rig_program())?;
     let reports = target_dir().join("reports");
     std::fs::create_dir_all(&reports)
         .map_err(|error| Failure::Failed(format!("cannot make {}: {error}", reports.display())))?;
-    for array in ["sim", "real"] {
-        let file = reports.join(format!("scenarios-{array}.xml"));
-        let mut rig = rig(&["scenarios", "--array", array, "--report", "junit", "--out"]);
-        step(&format!("scenarios, array: {array}"), rig.arg(file))?;
-    }
+    let mut scenarios = rig(&["scenarios", "--report", "junit", "--out"]);
+    step(
+        "scenarios in every host, on every array",
+        scenarios.arg(reports.join("scenarios.xml")),
+    )?;
     step("demo", &mut rig(&["demo"]))?;
+    step("demo without COM", &mut rig(&["demo", "--in-process"]))?;
     for sabotage in SABOTAGES {
         caught(sabotage)?;
     }
@@ -36,7 +40,10 @@ pub(crate) fn test() -> Result<(), Failure> {
 /// Builds what the demo runs, and runs it.
 pub(crate) fn demo(arguments: &[String]) -> Result<(), Failure> {
     setup::ensure_all()?;
-    build()?;
+    match arguments.iter().any(|argument| argument == "--in-process") {
+        true => build_for_linux()?,
+        false => build().map(|_| ())?,
+    }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let status = rig(&["demo"])
         .args(arguments)
@@ -51,15 +58,27 @@ pub(crate) fn demo(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-fn build() -> Result<(), Failure> {
+/// Builds the programs for both systems; what built for Windows.
+pub(crate) fn build() -> Result<Toolchain, Failure> {
+    let toolchain = windows::ensure_toolchain()?;
+    build_for_linux()?;
+    windows::build(toolchain)?;
+    Ok(toolchain)
+}
+
+fn build_for_linux() -> Result<(), Failure> {
     step(
         "build",
         &mut cargo(["build", "--quiet", "--workspace", "--bins"]),
     )
 }
 
+fn rig_program() -> PathBuf {
+    bin_dir().join("vss_rig")
+}
+
 fn rig(arguments: &[&str]) -> Command {
-    let mut command = Command::new(bin_dir().join("vss_rig"));
+    let mut command = Command::new(rig_program());
     command.args(arguments);
     command
 }

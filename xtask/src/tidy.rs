@@ -4,6 +4,7 @@
 use crate::Failure;
 use crate::run::{files, shown};
 
+const LICENCE: &str = "SPDX-License-Identifier: MIT OR Apache-2.0";
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -18,7 +19,20 @@ pub(crate) fn check() -> Result<(), Failure> {
                 .map(|(line, what)| format!("{}:{line}: {what}", shown(&path))),
         );
     }
-    for path in files(&[".rs", ".md", ".toml", ".sh"]) {
+    for path in files(&[".c", ".h", ".idl"]) {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        if !text
+            .lines()
+            .next()
+            .is_some_and(|line| line.contains(LICENCE))
+        {
+            wrong.push(format!(
+                "{}:1: the first line names the licence",
+                shown(&path)
+            ));
+        }
+    }
+    for path in files(&[".rs", ".c", ".h", ".idl", ".md", ".toml", ".sh"]) {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         for (index, line) in text.lines().enumerate() {
             if line.ends_with([' ', '\t']) {
@@ -38,7 +52,7 @@ pub(crate) fn check() -> Result<(), Failure> {
 
 fn problems(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    if !text.starts_with("// SPDX-License-Identifier: MIT OR Apache-2.0\n") {
+    if !text.starts_with(&format!("// {LICENCE}\n")) {
         found.push((1, "the first line names the licence".to_owned()));
     }
     let count = text.lines().count();

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `package`: what people install, in `dist/`.
+
+use crate::Failure;
+use crate::run::{cargo, output, root, step, target_dir, timed};
+use crate::{setup, windows as windows_build};
+use std::path::Path;
+use std::process::Command;
+
+/// Programs of the array.
+const LINUX: &[&str] = &["shadowlund", "shadowlun"];
+const TEXTS: &[&str] = &["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
+
+/// Release builds for both systems, the licences and a list of checksums.
+pub(crate) fn package() -> Result<(), Failure> {
+    setup::ensure_all()?;
+    let toolchain = windows_build::ensure_toolchain()?;
+    let dist = root().join("dist");
+    if dist.exists() {
+        std::fs::remove_dir_all(&dist).map_err(failed(&dist))?;
+    }
+    let linux = dist.join(format!("linux-{}", std::env::consts::ARCH));
+    let windows = dist.join("windows-x86_64");
+    for folder in [&linux, &windows] {
+        std::fs::create_dir_all(folder).map_err(failed(folder))?;
+        for text in TEXTS {
+            copy(&root().join(text), &folder.join(text))?;
+        }
+    }
+    let mut build = cargo(["build", "--quiet", "--release", "-p", "arrayd", "--bins"]);
+    step(
+        "release build",
+        build.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
+    )?;
+    for program in LINUX {
+        copy(
+            &target_dir().join("release").join(program),
+            &linux.join(program),
+        )?;
+    }
+    windows_build::package(toolchain, &windows)?;
+    timed("checksums", || write_checksums(&dist))?;
+    println!("== {}", dist.display());
+    Ok(())
+}
+
+/// `SHA256SUMS`, as `sha256sum --check` and `certutil` understand it.
+fn write_checksums(dist: &Path) -> Result<(), Failure> {
+    let script = "find . -type f ! -name SHA256SUMS -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum";
+    let sums = output(Command::new("sh").args(["-c", script]).current_dir(dist))
+        .ok_or_else(|| Failure::Failed("sha256sum failed".to_owned()))?;
+    let file = dist.join("SHA256SUMS");
+    std::fs::write(&file, sums).map_err(failed(&file))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    std::fs::copy(from, to).map(|_| ()).map_err(failed(to))
+}
+
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure::Failed(format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Builds for Windows on Linux: the provider's executable, its message DLL, and what the rig needs under Wine.
+//!
+//! Everything that is ready to run lies in `target/windows`; what cargo makes on the way in `target/windows-build`, so that
+//! another compiler than the workspace's own does not disturb it.
+
+use crate::Failure;
+use crate::run::{cargo, output, root, run_logged, step, target_dir, timed};
+use crate::setup;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const TARGET: &str = "x86_64-pc-windows-gnu";
+const CRATES: &[&str] = &["vss_provider_server", "vss_standin"];
+const EXECUTABLES: &[&str] = &["shadowlun-provider.exe", "vss_standin.exe"];
+const MESSAGE_DLL: &str = "shadowlun-messages.dll";
+const PROXY_DLL: &str = "vss_ps.dll";
+const SHIM_DLL: &str = "bcryptprimitives.dll";
+/// CLSID of the proxies of the rig; drawn at random.
+const PROXY_CLASS: &str = "{0xb5329e7e,0x6c4e,0x48dd,{0xbf,0x57,0xd8,0x17,0x98,0x0c,0x62,0x8c}}";
+/// Longest wait for rustup's server.
+const RUSTUP_SECONDS: &str = "180";
+/// Debian's own Rust with the sources of its standard library, for where rustup's server cannot be reached.
+const DEBIAN_RUST: &[(&str, &str)] = &[
+    ("cargo-web", "a Rust that can build for Windows"),
+    (
+        "rust-web-src",
+        "the standard library for Windows, from source",
+    ),
+];
+
+/// What compiles for Windows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Toolchain {
+    /// The toolchain that runs us has the target's standard library.
+    Own,
+    /// Debian's compiler, which builds the standard library from its sources.
+    Debian,
+}
+
+/// Finds a toolchain, and installs one where there is none.
+pub(crate) fn ensure_toolchain() -> Result<Toolchain, Failure> {
+    if has_target() {
+        return Ok(Toolchain::Own);
+    }
+    if setup::are_installed(DEBIAN_RUST) {
+        return Ok(Toolchain::Debian);
+    }
+    println!("xtask: adding the target {TARGET} with rustup");
+    let mut rustup = Command::new("timeout");
+    rustup.args([RUSTUP_SECONDS, "rustup", "target", "add", TARGET]);
+    let added = run_logged(&mut rustup, "rustup-target");
+    if added.is_ok() && has_target() {
+        return Ok(Toolchain::Own);
+    }
+    println!("xtask: rustup could not add it; Debian's Rust builds for Windows instead");
+    setup::ensure_packages(DEBIAN_RUST)?;
+    Ok(Toolchain::Debian)
+}
+
+fn has_target() -> bool {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut command = Command::new(rustc);
+    command.args(["--print", "target-libdir", "--target", TARGET]);
+    output(command.current_dir(root())).is_some_and(|folder| Path::new(folder.trim()).is_dir())
+}
+
+/// Where the ready files are.
+pub(crate) fn folder() -> PathBuf {
+    target_dir().join("windows")
+}
+
+/// A cargo command for Windows. `arguments` begins with the subcommand.
+fn windows_cargo(toolchain: Toolchain, arguments: &[&str]) -> Command {
+    let mut command = match toolchain {
+        Toolchain::Own => cargo(&arguments[..1]),
+        Toolchain::Debian => {
+            let mut command = Command::new("/usr/bin/cargo");
+            command
+                .current_dir(root())
+                .arg(arguments[0])
+                .arg("-Zbuild-std=std,panic_unwind")
+                .env("RUSTC", "/usr/bin/rustc")
+                // Building the standard library is not offered to a released compiler otherwise.
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env_remove("RUSTUP_TOOLCHAIN");
+            command
+        }
+    };
+    command
+        .args(["--target", TARGET])
+        .args(&arguments[1..])
+        .env("CARGO_TARGET_DIR", build_dir());
+    for name in CRATES {
+        command.args(["-p", name]);
+    }
+    command
+}
+
+fn build_dir() -> PathBuf {
+    target_dir().join("windows-build")
+}
+
+/// Builds everything in `target/windows`. Quick when nothing has changed.
+pub(crate) fn build(toolchain: Toolchain) -> Result<(), Failure> {
+    let name = match toolchain {
+        Toolchain::Own => "build for Windows",
+        Toolchain::Debian => "build for Windows (Debian's Rust, standard library from source)",
+    };
+    step(
+        name,
+        &mut windows_cargo(toolchain, &["build", "--quiet", "--bins"]),
+    )?;
+    let made = build_dir().join(TARGET).join("debug");
+    for executable in EXECUTABLES {
+        put(&made.join(executable), &folder().join(executable))?;
+    }
+    timed("message DLL, proxies", || {
+        build_messages()?;
+        build_proxies()?;
+        build_shim()
+    })
+}
+
+/// The Windows crates' own tests, under Wine. `rig` is the program `vss_rig`, which runs each in a prefix of its own.
+pub(crate) fn test(toolchain: Toolchain, rig: &Path) -> Result<(), Failure> {
+    let runner = format!(
+        "target.{TARGET}.runner=[{:?}, \"wine\", \"--\"]",
+        rig.display().to_string()
+    );
+    let mut command = windows_cargo(toolchain, &["test", "--quiet", "--no-fail-fast"]);
+    command.args(["--config", &runner]);
+    step("tests of the Windows crates, under Wine", &mut command)
+}
+
+/// Lints what only Windows compiles. Debian's clippy is another version than the workspace's, with other lints.
+pub(crate) fn clippy(toolchain: Toolchain) -> Result<(), Failure> {
+    if toolchain == Toolchain::Debian {
+        println!("== clippy for Windows: not run, the toolchain has no standard library for it");
+        return Ok(());
+    }
+    let mut command = windows_cargo(toolchain, &["clippy", "--quiet", "--all-targets"]);
+    step("clippy for Windows", command.args(["--", "-D", "warnings"]))
+}
+
+/// The release build of the provider, and its message DLL.
+pub(crate) fn package(toolchain: Toolchain, into: &Path) -> Result<(), Failure> {
+    let mut command = windows_cargo(toolchain, &["build", "--quiet", "--release", "--bins"]);
+    step(
+        "release build for Windows",
+        // Symbols would make it ten times as large.
+        command.env("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
+    )?;
+    let made = build_dir().join(TARGET).join("release");
+    put(&made.join(EXECUTABLES[0]), &into.join(EXECUTABLES[0]))?;
+    build_messages()?;
+    put(&folder().join(MESSAGE_DLL), &into.join(MESSAGE_DLL))
+}
+
+/// The event texts, from the provider's catalogue.
+fn build_messages() -> Result<(), Failure> {
+    let work = build_dir().join("messages");
+    make_dir(&work)?;
+    let mut generator = cargo([
+        "run",
+        "--quiet",
+        "-p",
+        CRATES[0],
+        "--example",
+        "message_file",
+    ]);
+    let text = output(&mut generator)
+        .ok_or_else(|| Failure::Failed(format!("{generator:?} failed; run it by hand")))?;
+    let source = work.join("shadowlun-messages.mc");
+    let dll = folder().join(MESSAGE_DLL);
+    if dll.is_file() && std::fs::read_to_string(&source).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    tool("windmc", &work, ["-b", &shown(&source)])?;
+    tool("windres", &work, ["shadowlun-messages.rc", "messages.o"])?;
+    let out = shown(&dll);
+    tool(
+        "gcc",
+        &work,
+        [
+            "-shared",
+            "-nostdlib",
+            "-Wl,--entry=0,--no-insert-timestamp",
+            "-o",
+            &out,
+            "messages.o",
+        ],
+    )?;
+    Ok(())
+}
+
+/// Proxies and stubs of the VSS interfaces: Windows Server has them, Wine has none.
+fn build_proxies() -> Result<(), Failure> {
+    let sources = root().join("crates/vss_standin/proxy");
+    let dll = folder().join(PROXY_DLL);
+    if is_newer(&dll, &sources) {
+        return Ok(());
+    }
+    let work = build_dir().join("proxies");
+    make_dir(&work)?;
+    let source = |name: &str| shown(&sources.join(name));
+    let (idl, include) = (source("vss_ps.idl"), format!("-I{}", sources.display()));
+    for (kind, made) in [("-h", "-H"), ("-p", "-o"), ("-u", "-o")] {
+        let name = match kind {
+            "-h" => "vss_ps.h",
+            "-p" => "vss_ps_p.c",
+            _ => "vss_ps_i.c",
+        };
+        let fixed = ["-m64", "--nostdinc", "-Oicf", &include, kind, made, name];
+        tool("widl", &work, fixed.iter().copied().chain([idl.as_str()]))?;
+    }
+    tool(
+        "widl",
+        &work,
+        ["--dlldata-only", "-o", "dlldata.c", "vss_ps"],
+    )?;
+    let class = format!("-DPROXY_CLSID_IS={PROXY_CLASS}");
+    let (shim, call_as) = (source("shim.h"), source("call_as.c"));
+    let mut objects = Vec::new();
+    for file in ["vss_ps_p.c", "vss_ps_i.c", "dlldata.c", &call_as] {
+        let name = Path::new(file).file_stem().and_then(OsStr::to_str);
+        let object = format!("{}.o", name.unwrap_or_default());
+        let fixed = [
+            "-O2",
+            "-c",
+            "-I.",
+            &include,
+            "-DWIN32",
+            "-DREGISTER_PROXY_DLL",
+            &class,
+            "-D_WIN32_WINNT=0x0600",
+            "-DENTRY_PREFIX=",
+            "-include",
+            &shim,
+            "-o",
+            &object,
+            file,
+        ];
+        tool("gcc", &work, fixed)?;
+        objects.push(object);
+    }
+    let (out, exports) = (shown(&dll), source("vss_ps.def"));
+    let libraries = ["-lrpcrt4", "-loleaut32", "-lole32", "-luuid"];
+    let fixed = [
+        "-shared",
+        "-static-libgcc",
+        "-Wl,--no-insert-timestamp",
+        "-o",
+        &out,
+    ];
+    let all = fixed
+        .iter()
+        .copied()
+        .chain(objects.iter().map(String::as_str))
+        .chain([exports.as_str()])
+        .chain(libraries);
+    tool("gcc", &work, all)
+}
+
+/// bcryptprimitives.dll: Rust's standard library imports it, Wine 8 has none.
+fn build_shim() -> Result<(), Failure> {
+    let sources = root().join("crates/vss_standin/proxy");
+    let dll = folder().join(SHIM_DLL);
+    if is_newer(&dll, &sources) {
+        return Ok(());
+    }
+    let (out, source) = (shown(&dll), shown(&sources.join("bcryptprimitives.c")));
+    let fixed = [
+        "-O2",
+        "-shared",
+        "-static-libgcc",
+        "-Wl,--no-insert-timestamp",
+        "-o",
+        &out,
+        &source,
+        "-ladvapi32",
+    ];
+    tool("gcc", &sources, fixed)
+}
+
+/// Runs one of mingw's tools.
+fn tool<'a>(
+    name: &str,
+    folder: &Path,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Failure> {
+    let mut command = Command::new(format!("x86_64-w64-mingw32-{name}"));
+    command.current_dir(folder).args(arguments);
+    run_logged(&mut command, &format!("mingw-{name}"))
+}
+
+/// Whether `made` is newer than every file of `sources` and than this program, which knows how it is made.
+fn is_newer(made: &Path, sources: &Path) -> bool {
+    let changed = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+    let Some(made) = changed(made) else {
+        return false;
+    };
+    let inputs = std::fs::read_dir(sources)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .chain(std::env::current_exe().ok());
+    inputs
+        .into_iter()
+        .all(|input| changed(&input).is_some_and(|time| time < made))
+}
+
+/// Copies a file, unless the same is there: what is unchanged keeps its time.
+fn put(from: &Path, to: &Path) -> Result<(), Failure> {
+    let failed = |error| {
+        Failure::Failed(format!(
+            "cannot copy {} to {}: {error}",
+            from.display(),
+            to.display()
+        ))
+    };
+    let bytes = std::fs::read(from).map_err(failed)?;
+    if std::fs::read(to).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    if let Some(folder) = to.parent() {
+        make_dir(folder)?;
+    }
+    std::fs::write(to, bytes).map_err(failed)
+}
+
+fn make_dir(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| Failure::Failed(format!("cannot make {}: {error}", folder.display())))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
