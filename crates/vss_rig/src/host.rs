@@ -75,6 +75,10 @@ pub trait ProviderHost: Send + Sync {
     fn last_call_time(&self) -> Option<Duration> {
         None
     }
+    /// What kept the host from carrying a call to the provider at all. The codes of such calls mean nothing.
+    fn failure(&self) -> Option<String> {
+        None
+    }
 }
 
 /// IVssAsync (specification 3.10). Dropping it is the Release.
@@ -306,5 +310,9 @@ impl ProviderHost for Recorded {
 
     fn last_call_time(&self) -> Option<Duration> {
         self.inner.last_call_time()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.inner.failure()
     }
 }

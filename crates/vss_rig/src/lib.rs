@@ -14,6 +14,7 @@
 //! outcome.
 
 pub mod array;
+pub mod com;
 pub mod demo;
 pub mod description;
 pub mod host;
@@ -26,3 +27,4 @@ pub mod report;
 pub mod scenarios;
 pub mod sequence;
 pub mod vss_writes;
+pub mod wine;

@@ -54,7 +54,7 @@ impl Binaries {
 }
 
 /// The folder of a program; test programs live one folder deeper, in `deps`.
-fn beside(program: &Path) -> PathBuf {
+pub(crate) fn beside(program: &Path) -> PathBuf {
     let folder = program.parent().unwrap_or(Path::new("."));
     match folder.parent() {
         Some(up) if folder.ends_with("deps") => up.to_owned(),

@@ -5,6 +5,7 @@ mod daemon;
 mod real;
 mod simulated;
 
+pub(crate) use daemon::beside;
 pub use daemon::{Binaries, Daemon, Host, Usage};
 pub use real::RealArray;
 pub use simulated::Simulated;

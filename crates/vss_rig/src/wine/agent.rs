@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use crate::interrupt::Interrupt;
+use crate::process::Service;
+use anyhow::{Context as _, anyhow, bail, ensure};
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use vss_standin::wire::{Answer, Hello, Order, Request, Response};
+
+/// How long the stand-in may take to connect: Wine starts its services first.
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a caller may take to say who it is.
+const HELLO_LIMIT: Duration = Duration::from_secs(5);
+/// The longest first line.
+const HELLO_BYTES_MAX: u64 = 4096;
+/// How long an order may take; the longest call, EndPrepareSnapshots, is over in its budget of two minutes and the abort.
+const ORDER_LIMIT: Duration = Duration::from_secs(240);
+
+/// The connection to the stand-in. Orders may come from several threads at once.
+pub(crate) struct Agent {
+    stream: Mutex<TcpStream>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    next_id: u64,
+    /// Who waits for which answer.
+    waiting: HashMap<u64, Sender<Result<Answer, String>>>,
+    /// Why there will be no more answers.
+    ended: Option<String>,
+    /// The first order that failed in the stand-in or on the way.
+    failure: Option<String>,
+}
+
+impl Agent {
+    /// Waits until the stand-in connects to `listener` and shows `cookie`; others are turned away. `service` is the stand-in's
+    /// process, whose end ends the wait.
+    pub(crate) fn accept(
+        listener: &TcpListener,
+        cookie: &str,
+        service: &mut Service,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let start = Instant::now();
+        loop {
+            interrupt.check()?;
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    // Whoever else connects to the port is not worth an error.
+                    if let Some(reader) = greet(stream, cookie) {
+                        return Self::new(reader);
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    service.check_alive()?;
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(error) => return Err(error).context("waiting for the stand-in"),
+            }
+            if start.elapsed() > CONNECT_LIMIT {
+                bail!(
+                    "the stand-in did not connect within {} s",
+                    CONNECT_LIMIT.as_secs()
+                );
+            }
+        }
+    }
+
+    fn new(reader: BufReader<TcpStream>) -> anyhow::Result<Self> {
+        let stream = reader.get_ref().try_clone()?;
+        let shared = Arc::<Mutex<Shared>>::default();
+        std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let why = receive(reader, &shared);
+                let mut shared = lock(&shared);
+                shared.ended = Some(why);
+                // Wakes all who wait.
+                shared.waiting.clear();
+            }
+        });
+        Ok(Self {
+            stream: Mutex::new(stream),
+            shared,
+        })
+    }
+
+    /// Has the stand-in do something, and waits for its answer.
+    pub(crate) fn order(&self, order: Order) -> anyhow::Result<Answer> {
+        let answer = self.try_order(order);
+        if let Err(error) = &answer {
+            lock(&self.shared)
+                .failure
+                .get_or_insert_with(|| format!("{error:#}"));
+        }
+        answer
+    }
+
+    /// Why an order could not be carried out; COM's own failures are answers.
+    pub(crate) fn failure(&self) -> Option<String> {
+        lock(&self.shared).failure.clone()
+    }
+
+    fn try_order(&self, order: Order) -> anyhow::Result<Answer> {
+        let (sender, answer) = channel();
+        let id = {
+            let mut shared = lock(&self.shared);
+            if let Some(why) = &shared.ended {
+                bail!("{why}");
+            }
+            shared.next_id += 1;
+            let id = shared.next_id;
+            shared.waiting.insert(id, sender);
+            id
+        };
+        let mut line = serde_json::to_vec(&Request { id, order })?;
+        line.push(b'\n');
+        self.stream
+            .lock()
+            .expect("nothing panics under this lock")
+            .write_all(&line)
+            .context("the stand-in takes no orders any more")?;
+        match answer.recv_timeout(ORDER_LIMIT) {
+            Ok(result) => result.map_err(|text| anyhow!("the stand-in: {text}")),
+            Err(RecvTimeoutError::Timeout) => bail!(
+                "the stand-in gave no answer within {} s",
+                ORDER_LIMIT.as_secs()
+            ),
+            Err(RecvTimeoutError::Disconnected) => {
+                let why = lock(&self.shared).ended.clone().unwrap_or_default();
+                bail!("{why}")
+            }
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // The stand-in ends with its connection.
+        if let Ok(stream) = self.stream.lock() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().expect("nothing panics under this lock")
+}
+
+/// The rest of the connection when the caller knows the cookie.
+fn greet(stream: TcpStream, cookie: &str) -> Option<BufReader<TcpStream>> {
+    let hello = || -> anyhow::Result<_> {
+        stream.set_nonblocking(false)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(HELLO_LIMIT))?;
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.by_ref().take(HELLO_BYTES_MAX).read_line(&mut line)?;
+        let hello: Hello = serde_json::from_str(&line)?;
+        ensure!(hello.cookie == cookie, "another cookie");
+        reader.get_ref().set_read_timeout(None)?;
+        Ok(reader)
+    };
+    hello().ok()
+}
+
+/// Hands answers to those who wait, until the connection ends; says why it did.
+fn receive(reader: BufReader<TcpStream>, shared: &Mutex<Shared>) -> String {
+    for line in reader.lines() {
+        let response = match line {
+            Ok(line) => serde_json::from_str::<Response>(&line),
+            Err(error) => return format!("the connection to the stand-in broke: {error}"),
+        };
+        match response {
+            Ok(response) => {
+                // Nobody waits any more for an answer that came too late.
+                if let Some(sender) = lock(shared).waiting.remove(&response.id) {
+                    let _ = sender.send(response.result);
+                }
+            }
+            Err(error) => return format!("the stand-in answered in no known form: {error}"),
+        }
+    }
+    "the stand-in is gone".to_owned()
+}
+
+/// Where the stand-in has to connect, as an argument for it.
+pub(crate) fn address(listener: &TcpListener) -> std::io::Result<String> {
+    listener.local_addr().map(|a: SocketAddr| a.to_string())
+}
