@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A TCP relay on loopback between a provider and its array, so that the connection can be cut and traffic be seen
-//! without the array's or the provider's help.
+//! A TCP relay on loopback between a provider and its array, so that the connection can be cut, traffic be seen and the
+//! array's part of a call be measured without the array's or the provider's help.
 
-use std::collections::HashMap;
+use crate::host::ArrayTime;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 /// The relay; its threads end when it is dropped.
 pub(crate) struct Relay {
@@ -22,6 +24,60 @@ struct Shared {
     bytes_sent: AtomicU64,
     connection_count: AtomicU64,
     open: Mutex<HashMap<u64, [TcpStream; 2]>>,
+    clock: Mutex<Clock>,
+}
+
+/// How long the array had something to answer, as seen from the bytes alone.
+///
+/// Between two events nothing is known, so each gap is judged by how it ends. It was the array's when a connection had
+/// sent something and got nothing back yet, or when it ends with bytes from the array: TLS 1.3's session tickets come
+/// between a request and its answer on a new connection, and an answer may come in several pieces. Otherwise it was idle.
+/// Connections that wait at the same time count once.
+#[derive(Default)]
+struct Clock {
+    total: Duration,
+    /// The end of the last gap.
+    last: Option<Instant>,
+    /// Connections whose last bytes went to the array. A connection that is only opened ahead leaves with the tickets,
+    /// which the array's TLS sends in answer to the end of the handshake.
+    unanswered: HashSet<u64>,
+}
+
+impl Clock {
+    /// Bytes of `connection` went to the array.
+    fn sent(&mut self, connection: u64, now: Instant) {
+        self.end_gap(now, !self.unanswered.is_empty());
+        self.unanswered.insert(connection);
+    }
+
+    /// Bytes of `connection` came from the array.
+    fn received(&mut self, connection: u64, now: Instant) {
+        self.end_gap(now, true);
+        self.unanswered.remove(&connection);
+    }
+
+    /// `connection` is closed, so that nobody waits on it any more.
+    fn closed(&mut self, connection: u64, now: Instant) {
+        self.end_gap(now, !self.unanswered.is_empty());
+        self.unanswered.remove(&connection);
+    }
+
+    /// The sum of the array's gaps. What goes on after this look counts from here.
+    fn total(&mut self, now: Instant) -> Duration {
+        self.end_gap(now, !self.unanswered.is_empty());
+        self.total
+    }
+
+    fn end_gap(&mut self, now: Instant, of_the_array: bool) {
+        // Another thread may have come first with a later moment.
+        let gap = self
+            .last
+            .map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        if of_the_array {
+            self.total += gap;
+        }
+        self.last = self.last.max(Some(now));
+    }
 }
 
 impl Relay {
@@ -36,6 +92,7 @@ impl Relay {
             bytes_sent: AtomicU64::new(0),
             connection_count: AtomicU64::new(0),
             open: Mutex::default(),
+            clock: Mutex::default(),
         });
         let acceptor = std::thread::spawn({
             let shared = Arc::clone(&shared);
@@ -68,6 +125,12 @@ impl Relay {
     pub(crate) fn bytes_sent(&self) -> u64 {
         self.shared.bytes_sent.load(Ordering::SeqCst)
     }
+
+    /// How long the array has had requests unanswered; for calls that follow each other.
+    pub(crate) fn array_time(&self) -> ArrayTime {
+        let shared = Arc::clone(&self.shared);
+        Box::new(move || shared.clock().total(Instant::now()))
+    }
 }
 
 impl Drop for Relay {
@@ -91,8 +154,12 @@ impl Shared {
         }
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<u64, [TcpStream; 2]>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, [TcpStream; 2]>> {
         self.open.lock().expect("nothing panics under this lock")
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().expect("nothing panics under this lock")
     }
 }
 
@@ -128,21 +195,27 @@ fn pass(client: TcpStream, array: TcpStream, shared: &Arc<Shared>) -> std::io::R
     std::thread::spawn(move || {
         copy(client, array, |bytes| {
             counted.bytes_sent.fetch_add(bytes, Ordering::SeqCst);
+            counted.clock().sent(id, Instant::now());
         });
+        counted.clock().closed(id, Instant::now());
     });
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
-        copy(array_back, client_back, |_| ());
+        copy(array_back, client_back, |_| {
+            shared.clock().received(id, Instant::now());
+        });
+        shared.clock().closed(id, Instant::now());
         shared.open().remove(&id);
     });
     Ok(())
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, count: impl Fn(u64)) {
+/// Passes bytes on until an end closes; `note` hears of them before the other side does.
+fn copy(mut from: TcpStream, mut to: TcpStream, note: impl Fn(u64)) {
     let mut buffer = vec![0; 64 * 1024];
-    while let Ok(length) = from.read(&mut buffer) {
-        count(length as u64);
-        if length == 0 || to.write_all(&buffer[..length]).is_err() {
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        note(length as u64);
+        if to.write_all(&buffer[..length]).is_err() {
             break;
         }
     }
@@ -165,6 +238,115 @@ mod tests {
             }
         });
         (address, thread)
+    }
+
+    /// A clock that is told of events at given milliseconds.
+    struct Told(Clock, Instant);
+
+    impl Told {
+        fn new() -> Self {
+            Self(Clock::default(), Instant::now())
+        }
+
+        fn at(&self, ms: u64) -> Instant {
+            self.1 + Duration::from_millis(ms)
+        }
+
+        fn up(mut self, connection: u64, ms: u64) -> Self {
+            self.0.sent(connection, self.at(ms));
+            self
+        }
+
+        fn down(mut self, connection: u64, ms: u64) -> Self {
+            self.0.received(connection, self.at(ms));
+            self
+        }
+
+        fn close(mut self, connection: u64, ms: u64) -> Self {
+            self.0.closed(connection, self.at(ms));
+            self
+        }
+
+        fn look(mut self, ms: u64, total_ms: u64) -> Self {
+            let found = self.0.total(self.at(ms));
+            assert_eq!(found, Duration::from_millis(total_ms), "at {ms} ms");
+            self
+        }
+    }
+
+    #[test]
+    fn clock_counts_from_request_to_answer_and_nothing_between() {
+        let told = Told::new().look(0, 0).up(1, 10).down(1, 15).look(20, 5);
+        told.look(100, 5).up(1, 200).down(1, 201).look(202, 6);
+    }
+
+    #[test]
+    fn clock_answer_in_pieces_counts_to_the_last() {
+        let told = Told::new().up(1, 10).down(1, 12).down(1, 20);
+        told.look(50, 10);
+    }
+
+    #[test]
+    fn clock_session_tickets_are_not_the_answer() {
+        // Handshake: 10 to 12, the client's turn to 14. Its last message and the request at 14, the tickets at 15.
+        let told = Told::new().up(1, 10).down(1, 12).up(1, 14).up(1, 14);
+        told.down(1, 15).down(1, 15).down(1, 40).look(60, 2 + 26);
+    }
+
+    #[test]
+    fn clock_connection_opened_ahead_is_idle_after_its_tickets() {
+        let told = Told::new().up(1, 10).down(1, 12).up(1, 14).down(1, 15);
+        told.look(60, 3).look(90, 3);
+    }
+
+    #[test]
+    fn clock_overlapping_connections_count_once() {
+        let told = Told::new().up(1, 10).up(2, 20).down(1, 30).look(35, 25);
+        told.down(2, 50).look(70, 40);
+    }
+
+    #[test]
+    fn clock_look_during_a_request_splits_it() {
+        let told = Told::new().up(1, 10).look(15, 5);
+        told.down(1, 18).look(20, 8);
+    }
+
+    #[test]
+    fn clock_request_that_gets_no_answer_ends_with_its_connection() {
+        let told = Told::new().up(1, 10).close(1, 30).close(1, 31);
+        told.look(90, 20);
+    }
+
+    #[test]
+    fn clock_array_that_closes_an_idle_connection_adds_nothing_to_the_next_call() {
+        let told = Told::new().up(1, 10).down(1, 12).look(13, 2);
+        let mut told = told.down(1, 500).close(1, 501);
+        let before = told.0.total(told.at(600));
+        let after = told.0.total(told.at(640));
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn relay_array_time_grows_with_an_answer_that_takes_its_time() {
+        const TAKEN: Duration = Duration::from_millis(30);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let relay = Relay::start(listener.local_addr().unwrap()).unwrap();
+        let time = relay.array_time();
+        let mut client = TcpStream::connect(relay.address()).unwrap();
+        let (mut array, _) = listener.accept().unwrap();
+        let mut buffer = [0; 4];
+        assert_eq!(time(), Duration::ZERO);
+
+        client.write_all(b"ping").unwrap();
+        array.read_exact(&mut buffer).unwrap();
+        std::thread::sleep(TAKEN);
+        array.write_all(&buffer).unwrap();
+        client.read_exact(&mut buffer).unwrap();
+        let taken = time();
+        std::thread::sleep(TAKEN);
+
+        assert!(taken >= TAKEN, "{taken:?}");
+        assert_eq!(time(), taken);
     }
 
     #[test]
