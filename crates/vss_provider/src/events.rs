@@ -10,7 +10,7 @@ pub use journal::{Journal, QUEUE_MAX};
 
 use crate::{Hresult, Method};
 use array_api::{ArrayErrorKind, LunId, SetId, SnapshotId};
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// Severity in the Windows event log (LOG-5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,6 +112,10 @@ catalogue! {
     CommitTooLate = 316, Error, "The capture took longer than Windows holds writes; the set was given up.", "See the array's load and the network to it.";
     /// RSY-12.
     ResyncRefused = 317, Error, "The LUNs cannot be resynchronised like this.", "Choose a target that is on the same array and is not the shadow copy itself.";
+    /// SEC-4, SEQ-40: the shell around the core could not begin to serve.
+    ServerFailed = 398, Error, "The provider could not start, or could not end in order.", "Remove the cause, then repeat the backup; the provider starts by itself.";
+    /// GEN-7.
+    InternalError = 399, Error, "The provider met an error of its own.", "Report it to the makers of the provider, with this text; repeat the backup meanwhile.";
 }
 
 impl EventKind {
@@ -159,21 +163,28 @@ pub struct Event {
     pub code: Hresult,
 }
 
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Event {
+    /// In which call, with what, and what it answered: the operation, ids and code of LOG-4.
+    pub fn context(&self) -> String {
         let mut context = format!("Operation: {}", self.method);
         if let Some(set) = self.set {
-            write!(context, "; set {set}")?;
+            context += &format!("; set {set}");
         }
         if let Some(snapshot) = self.snapshot {
-            write!(context, "; shadow copy {snapshot}")?;
+            context += &format!("; shadow copy {snapshot}");
         }
         for lun in &self.luns {
-            write!(context, "; LUN {lun}")?;
+            context += &format!("; LUN {lun}");
         }
+        context + &format!("; code {:?}", self.code)
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.kind.title())?;
         writeln!(f, "Cause: {}.", self.cause)?;
-        writeln!(f, "{context}; code {:?}", self.code)?;
+        writeln!(f, "{}", self.context())?;
         write!(f, "What to do: {}", self.kind.remedy())?;
         match &self.advice {
             Some(advice) => write!(f, " The array says: {advice}."),

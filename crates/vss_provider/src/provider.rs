@@ -141,6 +141,11 @@ impl Provider {
         self.tell_leftovers(Method::AbortSnapshots);
     }
 
+    /// Writes an event of the shell around this provider: now, or after the thaw.
+    pub fn post(&self, event: Event) {
+        self.journal.post(event);
+    }
+
     /// State and id of the set in progress, for diagnosis.
     pub fn state(&self) -> (State, Option<SetId>) {
         let sets = self.sets();

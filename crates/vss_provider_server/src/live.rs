@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The providers of this process, for what happens without a call: time that passes, and the end of the server. One thread
+//! serves them all, so that loading often costs nothing (LOAD-1, T-023).
+
+use crate::guard::{caught, internal_error};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use vss_provider::{Hresult, Method, Provider};
+
+/// How often [`Provider::tick`] is called.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+
+/// The providers that are loaded. They belong to their COM objects; here they are only known.
+#[derive(Default)]
+pub struct Live(Mutex<Vec<Weak<Provider>>>);
+
+impl Live {
+    /// Makes a provider known.
+    pub fn add(&self, provider: &Arc<Provider>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|provider| provider.strong_count() > 0);
+        known.push(Arc::downgrade(provider));
+    }
+
+    /// Starts the thread that ticks; it ends with the process.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start_ticking(self: &Arc<Self>) -> std::io::Result<()> {
+        let live = Arc::clone(self);
+        let ticker = std::thread::Builder::new().name("tick".to_owned());
+        ticker.spawn(move || {
+            loop {
+                std::thread::sleep(TICK_EVERY);
+                live.tick();
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Lets time pass for every provider.
+    pub fn tick(&self) {
+        for provider in self.loaded() {
+            if let Err(cause) = caught(|| provider.tick()) {
+                let event = internal_error(Method::AbortSnapshots, cause, Hresult::S_OK);
+                let _ = caught(|| provider.post(event));
+            }
+        }
+    }
+
+    /// Forced unload of whatever is still loaded, all at once, so that it takes no longer than one.
+    pub fn unload(&self) {
+        std::thread::scope(|scope| {
+            for provider in self.loaded() {
+                scope.spawn(move || {
+                    // The server ends; the array gives up by itself what could not be given up here (SEQ-40).
+                    let _ = caught(|| provider.on_unload(true));
+                });
+            }
+        });
+    }
+
+    fn loaded(&self) -> Vec<Arc<Provider>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use array_api::simulated::{SimulatedArray, VirtualClock};
+    use uuid::Uuid;
+    use vss_provider::state::State;
+    use vss_provider::{Event, EventSink, Settings, budget};
+
+    struct Nowhere;
+
+    impl EventSink for Nowhere {
+        fn report(&self, _event: &Event) {}
+    }
+
+    fn provider(clock: &VirtualClock, array: &SimulatedArray) -> Arc<Provider> {
+        let now = clock.clone();
+        Arc::new(Provider::new(
+            array.host("here"),
+            Arc::new(move || now.now()),
+            Arc::new(Nowhere),
+            Settings::default(),
+        ))
+    }
+
+    /// A provider with a set in progress.
+    fn busy(clock: &VirtualClock, array: &SimulatedArray) -> Arc<Provider> {
+        let lun = array.create_lun(1 << 30, &["here"]);
+        let infos = array.host("here").query(budget::TICK, &[lun]);
+        let info = infos
+            .expect("the array is up")
+            .remove(0)
+            .expect("it is there");
+        let provider = provider(clock, array);
+        let described = vss_provider::identity::describe(&info.identity);
+        let (set, snapshot) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        provider
+            .begin_prepare_snapshot(set, snapshot, 0, &[described])
+            .expect("the array can");
+        assert_eq!(provider.state().0, State::Preparing);
+        provider
+    }
+
+    /// SEQ-7: the set is forgotten by the process's own thread.
+    #[test]
+    fn tick_reaches_every_provider() {
+        let (clock, live) = (VirtualClock::new(), Live::default());
+        let provider = busy(&clock, &SimulatedArray::new(clock.clone()));
+        live.add(&provider);
+        clock.advance(Settings::default().idle_set_max);
+        live.tick();
+        assert_eq!(provider.state().0, State::Idle);
+    }
+
+    /// T-023: what is unloaded leaves nothing here.
+    #[test]
+    fn t023_a_thousand_loads_leave_one_entry() {
+        let (clock, live) = (VirtualClock::new(), Live::default());
+        let array = SimulatedArray::new(clock.clone());
+        for _ in 0..1_000 {
+            live.add(&provider(&clock, &array));
+        }
+        assert_eq!(live.0.lock().expect("not poisoned").len(), 1);
+    }
+
+    /// LOAD-7, at the end of the server.
+    #[test]
+    fn unload_gives_the_set_up_that_is_left() {
+        let (clock, live) = (VirtualClock::new(), Live::default());
+        let provider = busy(&clock, &SimulatedArray::new(clock.clone()));
+        live.add(&provider);
+        live.unload();
+        assert_eq!(provider.state().0, State::Idle);
+    }
+}
