@@ -166,7 +166,7 @@ impl Drop for Tether {
 }
 
 /// Whether a process is gone, or dead and not reaped yet.
-fn has_ended(pid: u32) -> bool {
+pub(crate) fn has_ended(pid: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return true;
     };

@@ -139,12 +139,18 @@ impl Agent {
     }
 }
 
-impl Drop for Agent {
-    fn drop(&mut self) {
-        // The stand-in ends with its connection.
+impl Agent {
+    /// Ends the connection, and with it the stand-in.
+    pub(crate) fn close(&self) {
         if let Ok(stream) = self.stream.lock() {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -1,15 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use super::WindowsParts;
+use super::agent::{self, Agent};
+use super::keeper;
+use super::store::Run;
+use super::{CommandOutput, EventFile, WindowsParts};
 use crate::com::ComProvider;
 use crate::interrupt::Interrupt;
-use anyhow::bail;
+use crate::process::Service;
+use anyhow::{Context as _, ensure};
 use array_api::Enrolment;
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use uuid::Uuid;
+use vss_standin::wire::{Answer, COOKIE_VARIABLE, ObjectId, Order, Server};
+
+const STANDIN: &str = r"C:\rig\vss_standin.exe";
+const PROVIDER: &str = r"C:\Program Files\Shadowlun\shadowlun-provider.exe";
+const PROVIDER_FOLDER: &str = "Program Files/Shadowlun";
+const DATA_FOLDER: &str = "ProgramData/Shadowlun";
+const EVENT_FILE: &str = "events.jsonl";
+/// How long a command of the provider may take: stopping a service has a limit of its own within.
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+/// How long the stand-in may take to end by itself.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// One Windows host: a Wine prefix with the stand-in for VSS, and the provider's files copied but not installed.
 ///
 /// Dropping it ends everything in the prefix and removes it.
-pub struct WineHost {}
+pub struct WineHost {
+    agent: Arc<Agent>,
+    standin: Service,
+    run: Run,
+    interrupt: Interrupt,
+    /// What VSS has registered, once somebody asked; an installer changes it.
+    class: Mutex<Option<Uuid>>,
+}
 
 /// How the provider is registered (`shadowlun-provider install --hosting`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,19 +47,39 @@ pub enum Hosting {
     LocalServer,
 }
 
-/// What a Windows program left.
-#[derive(Clone, Debug)]
-pub struct CommandOutput {
-    /// Exit code.
-    pub code: i32,
-    /// Standard output and standard error.
-    pub text: String,
+impl Hosting {
+    fn argument(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::LocalServer => "local-server",
+        }
+    }
 }
 
 impl WineHost {
-    /// Starts a host. Takes about 3 s; the first ever takes longer, since the template of all prefixes is made.
-    pub fn start(_parts: &WindowsParts, _interrupt: &Interrupt) -> anyhow::Result<Self> {
-        bail!("Wine hosts are not there yet")
+    /// Starts a host. Takes about a second; the first ever takes longer, since the template of all prefixes is made.
+    pub fn start(parts: &WindowsParts, interrupt: &Interrupt) -> anyhow::Result<Self> {
+        let run = Run::start(parts, interrupt)?;
+        let place = run.prefix.drive_c(PROVIDER_FOLDER);
+        std::fs::create_dir_all(&place)?;
+        for name in WindowsParts::PROVIDER {
+            std::fs::copy(parts.file(name), place.join(name))
+                .with_context(|| format!("cannot copy {name}"))?;
+        }
+        let data = run.prefix.drive_c(DATA_FOLDER);
+        std::fs::create_dir_all(&data)?;
+        std::fs::write(
+            data.join("provider.toml"),
+            format!("event_file = 'C:\\ProgramData\\Shadowlun\\{EVENT_FILE}'\n"),
+        )?;
+        let (standin, agent) = start_standin(&run, interrupt)?;
+        Ok(Self {
+            agent: Arc::new(agent),
+            standin,
+            run,
+            interrupt: interrupt.clone(),
+            class: Mutex::default(),
+        })
     }
 
     /// Runs `shadowlun-provider.exe` to its end.
@@ -41,54 +88,144 @@ impl WineHost {
     /// When it could not be run; another exit code than 0 is an answer.
     pub fn provider_command(
         &self,
-        _arguments: &[&str],
-        _stdin: Option<&str>,
+        arguments: &[&str],
+        stdin: Option<&str>,
     ) -> anyhow::Result<CommandOutput> {
-        bail!("Wine hosts are not there yet")
+        self.run
+            .prefix
+            .run(&self.interrupt, COMMAND_LIMIT, PROVIDER, arguments, stdin)
     }
 
     /// `shadowlun-provider install`, which has to succeed.
-    pub fn install(&self, _hosting: Hosting) -> anyhow::Result<()> {
-        bail!("Wine hosts are not there yet")
+    pub fn install(&self, hosting: Hosting) -> anyhow::Result<()> {
+        self.succeed(&["install", "--hosting", hosting.argument()], None)
     }
 
     /// `shadowlun-provider enroll -`, which has to succeed; the line goes through standard input.
-    pub fn enroll(&self, _enrolment: &Enrolment) -> anyhow::Result<()> {
-        bail!("Wine hosts are not there yet")
+    pub fn enroll(&self, enrolment: &Enrolment) -> anyhow::Result<()> {
+        self.succeed(&["enroll", "-"], Some(&format!("{enrolment}\r\n")))
     }
 
     /// `shadowlun-provider uninstall`, which has to succeed.
     pub fn uninstall(&self) -> anyhow::Result<()> {
-        bail!("Wine hosts are not there yet")
+        self.succeed(&["uninstall"], None)
     }
 
-    /// Activates the provider as VSS does.
+    fn succeed(&self, arguments: &[&str], stdin: Option<&str>) -> anyhow::Result<()> {
+        *self.class() = None;
+        let output = self.provider_command(arguments, stdin)?;
+        ensure!(
+            output.code == 0,
+            "`shadowlun-provider {}` ended with {}: {}",
+            arguments.join(" "),
+            output.code,
+            output.text.trim()
+        );
+        Ok(())
+    }
+
+    /// Activates the provider that VSS has registered, as VSS does.
     pub fn load(&self) -> anyhow::Result<ComProvider> {
-        bail!("Wine hosts are not there yet")
+        // What is logged from here on is this object's.
+        let events = EventFile::from_here(&self.event_file());
+        let class = self.registered_class()?;
+        let object = self.activate(class)?;
+        Ok(ComProvider::new(Arc::clone(&self.agent), object, events))
+    }
+
+    fn activate(&self, class: Uuid) -> anyhow::Result<ObjectId> {
+        let answer = self.order(Order::Activate {
+            class,
+            server: Server::Local,
+        })?;
+        ensure!(
+            answer.code == 0,
+            "CoCreateInstance of {class} gave {:#010x}",
+            answer.code
+        );
+        answer.object.context("the stand-in gave no object")
+    }
+
+    /// The class that VSS activates for the only provider that it knows.
+    pub(crate) fn registered_class(&self) -> anyhow::Result<Uuid> {
+        if let Some(class) = *self.class() {
+            return Ok(class);
+        }
+        let providers = self.providers()?;
+        let [provider] = &providers[..] else {
+            anyhow::bail!("VSS has not one provider but {providers:?}");
+        };
+        let class = provider.rsplit(" | ").next().unwrap_or_default();
+        let class = Uuid::parse_str(class.trim())
+            .with_context(|| format!("VSS has registered {provider}"))?;
+        *self.class() = Some(class);
+        Ok(class)
+    }
+
+    fn class(&self) -> std::sync::MutexGuard<'_, Option<Uuid>> {
+        self.class.lock().expect("nothing panics under this lock")
+    }
+
+    /// Has the stand-in do something.
+    pub(crate) fn order(&self, order: Order) -> anyhow::Result<Answer> {
+        self.agent.order(order)
+    }
+
+    fn event_file(&self) -> PathBuf {
+        self.run.prefix.drive_c(DATA_FOLDER).join(EVENT_FILE)
     }
 
     /// Every key and value of the registry that an installer may touch, one text each.
     pub fn registry(&self) -> anyhow::Result<BTreeSet<String>> {
-        bail!("Wine hosts are not there yet")
+        Ok(self.order(Order::Registry)?.texts.into_iter().collect())
     }
 
     /// What VSS knows of its providers, one text each: `{id} | name | type | version | {version id} | {class id}`.
     pub fn providers(&self) -> anyhow::Result<Vec<String>> {
-        bail!("Wine hosts are not there yet")
+        let answer = self.order(Order::Providers)?;
+        ensure!(
+            answer.code == 0,
+            "QueryProviders gave {:#010x}",
+            answer.code
+        );
+        Ok(answer.texts)
     }
 
     /// Process ids of the provider, as Linux sees them.
     pub fn provider_pids(&self) -> anyhow::Result<Vec<u32>> {
-        bail!("Wine hosts are not there yet")
+        self.run.prefix.pids("shadowlun-provider.exe")
     }
 
     /// Kills the provider's process (SIGKILL); the next [`Self::load`] starts another one.
+    ///
+    /// # Errors
+    /// Also when none is running.
     pub fn kill_provider(&self) -> anyhow::Result<()> {
-        bail!("Wine hosts are not there yet")
+        let pids = self.provider_pids()?;
+        ensure!(!pids.is_empty(), "no provider is running");
+        // Wine's rpcss does not notice that a server is dead and hands its address out for ever.
+        for pid in pids.into_iter().chain(self.run.prefix.pids("rpcss.exe")?) {
+            keeper::kill(pid, &self.interrupt)?;
+        }
+        Ok(())
     }
 
     /// Ends everything of the prefix, checks that nothing is left, and removes it.
-    pub fn end(self) -> anyhow::Result<()> {
-        bail!("Wine hosts are not there yet")
+    pub fn end(mut self) -> anyhow::Result<()> {
+        self.agent.close();
+        self.standin.wait(GOODBYE);
+        self.run.end()
     }
+}
+
+fn start_standin(run: &Run, interrupt: &Interrupt) -> anyhow::Result<(Service, Agent)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let cookie = Uuid::new_v4().simple().to_string();
+    let mut command = run.prefix.command(STANDIN)?;
+    command
+        .args(["agent", &agent::address(&listener)?])
+        .env(COOKIE_VARIABLE, &cookie);
+    let mut standin = Service::start("the stand-in", command, &run.prefix.log())?;
+    let agent = Agent::accept(&listener, &cookie, &mut standin, interrupt)?;
+    Ok((standin, agent))
 }

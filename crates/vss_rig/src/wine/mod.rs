@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Windows hosts on a Linux desk: the provider's real executable in a Wine prefix of its own, called through real COM.
+//!
+//! **Life of a prefix.** Booting one takes 12 s, so a template is made once for each set of parts ([`WindowsParts`]) and copied
+//! for each host, its programs by hard links. All of it lies in the folder `wine` beside the parts. A shell outside the rig (the keeper)
+//! ends a prefix as soon as the rig closes a pipe or is dead, however it died.
+//!
+//! **What Wine cannot show** is listed in `docs`: access checks, impersonation, the event log read back.
 
 mod agent;
 mod events;
 mod host;
+mod keeper;
 mod parts;
+mod programs;
+mod store;
 
 pub(crate) use agent::Agent;
 pub(crate) use events::EventFile;
-pub use host::{CommandOutput, Hosting, WineHost};
+pub use host::{Hosting, WineHost};
 pub use parts::WindowsParts;
+pub use programs::CommandOutput;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 
 /// The Windows programs that a [`super::WineHost`] is made of, as `cargo xtask build-windows` leaves them in one folder.
@@ -8,16 +8,13 @@ pub struct WindowsParts {
     folder: PathBuf,
 }
 
-/// Every file that has to be there.
-const FILES: [&str; 5] = [
-    "shadowlun-provider.exe",
-    "shadowlun-messages.dll",
-    "vss_standin.exe",
-    "vss_ps.dll",
-    "bcryptprimitives.dll",
-];
-
 impl WindowsParts {
+    /// What the rig brings along: the same for each host.
+    pub(super) const IN_TEMPLATE: [&str; 3] =
+        ["vss_standin.exe", "vss_ps.dll", "bcryptprimitives.dll"];
+    /// The product.
+    pub(super) const PROVIDER: [&str; 2] = ["shadowlun-provider.exe", "shadowlun-messages.dll"];
+
     /// Finds them in `folder`, or in the folder `windows` beside the folder of the running program.
     ///
     /// # Errors
@@ -30,7 +27,7 @@ impl WindowsParts {
                 programs.parent().unwrap_or(&programs).join("windows")
             }
         };
-        for name in FILES {
+        for name in Self::IN_TEMPLATE.iter().chain(&Self::PROVIDER) {
             let file = folder.join(name);
             if !file.is_file() {
                 bail!(
@@ -39,7 +36,16 @@ impl WindowsParts {
                 );
             }
         }
+        let folder = folder
+            .canonicalize()
+            .with_context(|| folder.display().to_string())?;
         Ok(Self { folder })
+    }
+
+    /// Where prefixes lie: beside the parts, so on the same file system each time.
+    pub(super) fn store(&self) -> PathBuf {
+        let beside = self.folder.parent().unwrap_or(&self.folder);
+        beside.join("wine")
     }
 
     /// One of them.
