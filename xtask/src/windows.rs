@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TARGET: &str = "x86_64-pc-windows-gnu";
+/// The crates of the Windows programs.
 const CRATES: &[&str] = &["vss_provider_server", "vss_standin"];
+/// Portable ones that are part of the provider's executable: their tests run under Wine too.
+const PORTABLE: &[&str] = &["array_api", "vss_provider"];
 const EXECUTABLES: &[&str] = &["shadowlun-provider.exe", "vss_standin.exe"];
 const MESSAGE_DLL: &str = "shadowlun-messages.dll";
 const PROXY_DLL: &str = "vss_ps.dll";
@@ -123,15 +126,19 @@ pub(crate) fn build(toolchain: Toolchain) -> Result<(), Failure> {
     })
 }
 
-/// The Windows crates' own tests, under Wine. `rig` is the program `vss_rig`, which runs each in a prefix of its own.
+/// The tests of what runs on Windows, under Wine. `rig` is the program `vss_rig`, which runs each in a prefix of its own.
 pub(crate) fn test(toolchain: Toolchain, rig: &Path) -> Result<(), Failure> {
     let runner = format!(
         "target.{TARGET}.runner=[{:?}, \"wine\", \"--\"]",
         rig.display().to_string()
     );
-    let mut command = windows_cargo(toolchain, &["test", "--quiet", "--no-fail-fast"]);
+    let fixed = ["test", "--quiet", "--no-fail-fast", "--all-features"];
+    let mut command = windows_cargo(toolchain, &fixed);
     command.args(["--config", &runner]);
-    step("tests of the Windows crates, under Wine", &mut command)
+    for name in PORTABLE {
+        command.args(["-p", name]);
+    }
+    step("tests of what runs on Windows, under Wine", &mut command)
 }
 
 /// Lints what only Windows compiles. Debian's clippy is another version than the workspace's, with other lints.
