@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where the provider's events go: the Application log, and beside it the event file that a site may set.
+//!
+//! What Wine cannot show: reading an entry back. So the log is a seam ([`Log`]) that gets exactly what ReportEvent gets, and the DLL's
+//! texts are compared one by one (`status` does it too).
+
+use crate::message_file;
+use serde::Serialize;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use vss_provider::{Event, EventSink, Severity};
+
+/// The event file is not continued beyond this size: a host in trouble must not fill its system disk.
+const EVENT_FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// The Application log, as ReportEvent takes an entry.
+pub trait Log: Send + Sync {
+    /// Writes one entry: severity, id with the severity's bits, the strings for `%1` to `%3`.
+    fn write(&self, severity: Severity, message_id: u32, inserts: &[String; 3]);
+}
+
+/// The provider's sink.
+pub struct Events<L> {
+    log: L,
+    file: Option<Mutex<PathBuf>>,
+}
+
+impl<L: Log> Events<L> {
+    /// A sink that also appends to `file`, if there is one.
+    pub fn new(log: L, file: Option<PathBuf>) -> Self {
+        Self {
+            log,
+            file: file.map(Mutex::new),
+        }
+    }
+}
+
+impl<L: Log> EventSink for Events<L> {
+    fn report(&self, event: &Event) {
+        let kind = event.kind;
+        self.log.write(
+            kind.severity(),
+            message_file::message_id(kind),
+            &message_file::inserts(event),
+        );
+        if let Some(file) = &self.file {
+            // One line at a time. The log has the event in any case; `status` tells of a file that cannot be written.
+            let path = file.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = append(&path, &line(event, SystemTime::now()));
+        }
+    }
+}
+
+/// Whether events can be appended to the file.
+///
+/// # Errors
+/// Why not.
+pub fn check_event_file(path: &Path) -> io::Result<()> {
+    append(path, "")
+}
+
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    if file.metadata()?.len() > EVENT_FILE_BYTES_MAX {
+        return Err(io::Error::other("it is full (64 MiB); move it away"));
+    }
+    file.write_all(line.as_bytes())
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    id: u32,
+    severity: &'static str,
+    text: String,
+    remedy: &'a str,
+    time: String,
+}
+
+fn line(event: &Event, now: SystemTime) -> String {
+    let line = Line {
+        id: event.kind.id(),
+        severity: match event.kind.severity() {
+            Severity::Information => "information",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        },
+        text: event.to_string(),
+        remedy: event.kind.remedy(),
+        time: rfc3339(now.duration_since(UNIX_EPOCH).unwrap_or_default()),
+    };
+    let json = serde_json::to_string(&line).expect("strings and a number have a JSON form");
+    format!("{json}\n")
+}
+
+/// UTC with milliseconds. The days are turned into a date as in Howard Hinnant's `civil_from_days`, for days after 1970.
+fn rfc3339(since_1970: Duration) -> String {
+    let seconds = since_1970.as_secs();
+    let days = seconds / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months count from March, so that the leap day is the last of a year.
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        seconds / 3_600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+        since_1970.subsec_millis()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::sync::Arc;
+    use vss_provider::{EventKind, Hresult, Method};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<(Severity, u32, [String; 3])>>>);
+
+    impl Log for Written {
+        fn write(&self, severity: Severity, message_id: u32, inserts: &[String; 3]) {
+            let entry = (severity, message_id, inserts.clone());
+            self.0.lock().unwrap().push(entry);
+        }
+    }
+
+    fn event(cause: &str) -> Event {
+        Event {
+            kind: EventKind::NoSpace,
+            method: Method::EndPrepareSnapshots,
+            set: None,
+            snapshot: None,
+            luns: Vec::new(),
+            cause: cause.to_owned(),
+            advice: None,
+            code: Hresult::VSS_E_INSUFFICIENT_STORAGE,
+        }
+    }
+
+    fn scratch(name: &str) -> PathBuf {
+        let name = format!("shadowlun-events-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    /// LOG-4, LOG-5.
+    #[test]
+    fn event_goes_to_the_log_with_severity_id_and_inserts() {
+        let log = Written::default();
+
+        Events::new(log.clone(), None).report(&event("3 bytes are free"));
+
+        let written = log.0.lock().unwrap();
+        let [(severity, id, inserts)] = &written[..] else {
+            panic!("{written:?}");
+        };
+        assert_eq!((*severity, *id), (Severity::Error, 0xC000_0130));
+        assert_eq!(inserts[0], "3 bytes are free");
+    }
+
+    #[test]
+    fn event_file_gets_one_line_of_json_per_event() {
+        let path = scratch("lines");
+        let events = Events::new(Written::default(), Some(path.clone()));
+
+        events.report(&event("first"));
+        events.report(&event("second\nline"));
+
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["id"], 304);
+        assert_eq!(lines[0]["severity"], "error");
+        assert_eq!(lines[0]["remedy"], EventKind::NoSpace.remedy());
+        assert!(lines[0]["time"].as_str().unwrap().ends_with('Z'));
+        let text = lines[1]["text"].as_str().unwrap();
+        assert!(text.contains("Cause: second\nline."), "{text}");
+    }
+
+    #[test]
+    fn missing_folder_of_the_event_file_does_not_stop_the_log() {
+        let log = Written::default();
+        let path = scratch("no-folder").join("events.jsonl");
+
+        Events::new(log.clone(), Some(path.clone())).report(&event("x"));
+
+        assert_eq!(log.0.lock().unwrap().len(), 1);
+        assert!(check_event_file(&path).is_err());
+    }
+
+    #[test]
+    fn event_file_is_not_continued_beyond_its_limit() {
+        let path = scratch("full");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(EVENT_FILE_BYTES_MAX + 1).unwrap();
+
+        Events::new(Written::default(), Some(path.clone())).report(&event("x"));
+
+        assert_eq!(file.metadata().unwrap().len(), EVENT_FILE_BYTES_MAX + 1);
+        assert!(check_event_file(&path).is_err());
+        drop(file);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn times_are_dates_also_around_leap_days() {
+        let at = |seconds| rfc3339(Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(951_782_399), "2000-02-28T23:59:59.000Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000Z");
+        assert_eq!(at(951_868_800), "2000-03-01T00:00:00.000Z");
+        assert_eq!(at(1_798_761_599), "2026-12-31T23:59:59.000Z");
+        assert_eq!(
+            rfc3339(Duration::from_millis(4_107_542_400_007)),
+            "2100-03-01T00:00:00.007Z"
+        );
+    }
+}
