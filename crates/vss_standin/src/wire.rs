@@ -85,6 +85,14 @@ pub enum Order {
     /// IVssAdmin::QueryProviders of the registered coordinator, through COM. Answers `texts`, one a provider:
     /// `{id} | name | type | version | {version id} | {class id}`.
     Providers,
+    /// Sets a value that the stand-in coordinator looks at ([`crate::providers::NEXT_ADMIN_ERROR`],
+    /// [`crate::providers::PROVIDER_IN_USE`]); 0 takes it back.
+    SetRig {
+        /// Which.
+        name: String,
+        /// To what.
+        value: u32,
+    },
 }
 
 /// CLSCTX of an activation.
@@ -173,6 +181,12 @@ pub enum Method {
     OnUnload {
         force: bool,
     },
+}
+
+/// What the stand-in passes as the device name of the LUN at this place. `None` is a NULL element: a provider identifies a LUN by its
+/// description and has to accept both (GEN-11).
+pub fn device_name(index: usize) -> Option<String> {
+    (index % 3 != 2).then(|| format!(r"\\?\PhysicalDrive{index}"))
 }
 
 /// A method of IVssAsync.
