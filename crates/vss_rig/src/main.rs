@@ -8,11 +8,13 @@ use std::process::ExitCode;
 use vss_rig::array::{ArrayUnderTest, Binaries, RealArray, Simulated};
 use vss_rig::demo::{self, Options, Sabotage};
 use vss_rig::interrupt::Interrupt;
+use vss_rig::wine::WindowsParts;
 use vss_rig::{report, scenarios};
 
 const EXAMPLES: &str = "Examples:
-  vss_rig demo                                     make and verify one real shadow copy set
-  vss_rig demo --keep                              the same, and leave array and NTFS running to look at
+  vss_rig demo                                     make and verify one real shadow copy set, through COM under Wine
+  vss_rig demo --in-process                        the same with the provider's portable core, without COM and Wine
+  vss_rig demo --keep                              leave array and NTFS running to look at; Wine has ended
   vss_rig demo --sabotage=flip                     must end with FAILED and exit code 1
   vss_rig scenarios --array sim                    the specification's test cases against an array in RAM
   vss_rig scenarios --array real --only T-063      one of them against shadowlund
@@ -31,8 +33,15 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Makes one real shadow copy set of two LUNs on this machine, verifies it and removes everything.
+    ///
+    /// shadowlun-provider.exe is installed on a Windows host of its own under Wine, called through COM as the VSS service
+    /// would, and uninstalled. Array, iSCSI, NTFS and the checks are on the Linux side.
     Demo {
-        /// Leave the array, an NTFS and a shadow copy set running, and say how to look and how to stop.
+        /// Load the provider's portable core into this process, without COM and without Wine.
+        #[arg(long)]
+        in_process: bool,
+        /// Leave the array, an NTFS and a shadow copy set running, and say how to look and how to stop. The provider is
+        /// uninstalled and Wine ended all the same.
         #[arg(long)]
         keep: bool,
         /// Spoil one thing, to see that the checks catch it.
@@ -44,6 +53,9 @@ enum Command {
         /// Folder of shadowlund and shadowlun. Default: beside this program.
         #[arg(long, value_name = "DIR")]
         bin_dir: Option<PathBuf>,
+        /// Folder of the Windows programs. Default: `windows` beside the folder of this program.
+        #[arg(long, value_name = "DIR")]
+        windows_dir: Option<PathBuf>,
     },
     /// Runs the scenarios of the specification against an array.
     Scenarios {
@@ -83,11 +95,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Demo {
+            in_process,
             keep,
             sabotage,
             json,
             bin_dir,
-        } => run_demo(&Options { keep, sabotage }, json, bin_dir),
+            windows_dir,
+        } => demo_options(in_process, keep, sabotage, windows_dir)
+            .and_then(|options| run_demo(&options, json, bin_dir)),
         Command::Scenarios {
             array,
             report,
@@ -104,6 +119,27 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn demo_options(
+    in_process: bool,
+    keep: bool,
+    sabotage: Option<Sabotage>,
+    windows_dir: Option<PathBuf>,
+) -> anyhow::Result<Options> {
+    anyhow::ensure!(
+        !(in_process && sabotage == Some(Sabotage::Registry)),
+        "--sabotage=registry is about what uninstall leaves; with --in-process nothing is installed"
+    );
+    let windows = match in_process {
+        true => None,
+        false => Some(WindowsParts::find(windows_dir.as_deref())?),
+    };
+    Ok(Options {
+        windows,
+        keep,
+        sabotage,
+    })
 }
 
 fn run_demo(options: &Options, json: bool, bin_dir: Option<PathBuf>) -> anyhow::Result<bool> {

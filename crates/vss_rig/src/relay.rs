@@ -3,6 +3,7 @@
 //! array's part of a call be measured without the array's or the provider's help.
 
 use crate::host::ArrayTime;
+use array_api::Enrolment;
 use std::collections::{HashMap, HashSet};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -108,6 +109,15 @@ impl Relay {
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What a provider is enrolled with that reaches the array by way of this relay.
+    pub(crate) fn enrolment(&self, direct: &Enrolment) -> anyhow::Result<Enrolment> {
+        Ok(Enrolment::new(
+            &self.address.to_string(),
+            direct.key_pin(),
+            direct.token().clone(),
+        )?)
     }
 
     /// Cuts all connections and lets none through until [`Relay::mend`].

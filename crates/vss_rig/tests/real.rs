@@ -112,7 +112,7 @@ fn demo_keep_ends_its_output_and_its_script_leaves_nothing() {
     let (sender, ended) = channel();
     std::thread::spawn(move || {
         let mut demo = Command::new(env!("CARGO_BIN_EXE_vss_rig"));
-        sender.send(demo.args(["demo", "--keep"]).output())
+        sender.send(demo.args(["demo", "--in-process", "--keep"]).output())
     });
     // What it leaves running must not hold the pipe: the reader would wait for it.
     let output = ended.recv_timeout(Duration::from_secs(120)).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Steps 5 and 6: what had to hold, looked at as the host and on the array.
+//! What had to hold, looked at as the host and on the array.
 
 use super::creation::{COPY_DISK_IDS, Created, WhileFrozen};
 use super::files;
@@ -27,14 +27,13 @@ pub(super) const PAGES: &str = "pages 80 and 83 equal GetTargetLuns";
 pub(super) const LUN_COUNT: &str = "the array has as many LUNs as before";
 
 /// The result of one check: found, or found instead.
-type Found = Result<String, String>;
+pub(super) type Found = Result<String, String>;
 
 /// A list of checks under way. What fails to be looked at has not held.
-#[derive(Default)]
-pub(super) struct Checks(pub(super) Vec<Check>);
+pub(super) struct Checks<'a>(pub(super) &'a mut Vec<Check>);
 
-impl Checks {
-    fn add(&mut self, name: &'static str, look: impl FnOnce() -> anyhow::Result<Found>) {
+impl Checks<'_> {
+    pub(super) fn add(&mut self, name: &'static str, look: impl FnOnce() -> anyhow::Result<Found>) {
         let result = look().unwrap_or_else(|error| Err(format!("{error:#}")));
         self.0.push(Check { name, result });
     }
@@ -48,8 +47,8 @@ fn equal<T: PartialEq + Debug>(what: &str, found: &T, wanted: &T) -> Result<(), 
 }
 
 impl World {
-    /// Step 5.
-    pub(super) fn check_copies(&mut self, created: &Created, checks: &mut Checks) {
+    /// While the copies are there.
+    pub(super) fn check_copies(&mut self, created: &Created, checks: &mut Checks<'_>) {
         checks.add("windows within Windows' limits", || {
             Ok(check_windows(created.windows))
         });
@@ -195,13 +194,13 @@ impl World {
         })
     }
 
-    /// Step 6, after OnLunEmpty.
+    /// After OnLunEmpty.
     pub(super) fn check_removed(
         &mut self,
         created: &Created,
         held: Usage,
         attention: bool,
-        checks: &mut Checks,
+        checks: &mut Checks<'_>,
     ) {
         checks.add("the session lost the copies (06/3F/0E, 05/25/00)", || {
             self.check_gone(created, attention)
@@ -274,7 +273,7 @@ fn check_windows(windows: Windows) -> Found {
     }
 }
 
-/// Step 3: one writer stands still from freeze to thaw, the other never does.
+/// One writer stands still from freeze to thaw, the other never does.
 fn check_held(while_frozen: WhileFrozen) -> Found {
     let WhileFrozen {
         held,

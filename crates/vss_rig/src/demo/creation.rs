@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Step 4: the rig as VSS, from AreLunsSupported to PostFinalCommitSnapshots.
+//! The rig as VSS, from AreLunsSupported to PostFinalCommitSnapshots.
 
+use super::Sabotage;
 use super::files::{self, FileSum, Manifest};
+use super::numbers::write_slots_as_after;
 use super::report::Windows;
-use super::world::{World, wait_for_numbers};
-use super::{Sabotage, late::LateArray};
+use super::world::{Which, World};
 use crate::array::{Usage, lun_id};
 use crate::description::{SeenDisk, disks};
 use crate::host::{ProviderHost as _, Recorded};
-use crate::in_process::InProcess;
 use crate::initiator::ASC_REPORTED_LUNS_CHANGED;
 use crate::sequence::{Point, ShadowSet};
 use crate::vss_writes::{
     FLAGS_OF_A_COPY, PARTITION_OFFSET, VolumeFlags, write_disk_id, write_flags,
 };
 use anyhow::{Context as _, ensure};
-use array_api::{Array, HttpsArray};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vss_provider::{Hresult, LunDescription};
 
@@ -25,7 +23,7 @@ use vss_provider::{Hresult, LunDescription};
 const CONTEXT: i32 = 0x0040_0000;
 /// How long VSS waits for the disks after LocateLuns; Windows' own time is not documented (TIME-11).
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(20);
-/// Records that `--sabotage=late` lets pass between the two captures.
+/// How many records later `--sabotage=late` has the second LUN captured.
 const LATE_RECORDS: u64 = 300;
 /// Records of the never-held writer that have to pass while the NTFS writer is frozen, before CommitSnapshots.
 const NEVER_HELD_RECORDS: u64 = 4;
@@ -33,7 +31,7 @@ const NEVER_HELD_RECORDS: u64 = 4;
 pub(super) const COPY_DISK_IDS: [u32; 2] = [0xC0B1_0001, 0xC0B1_0002];
 const RECOVERY_FILE: &str = "Documents/recovered by the writer.txt";
 
-/// What step 4 leaves for the checks.
+/// What the creation leaves for the checks.
 pub(super) struct Created {
     pub(super) set: ShadowSet,
     /// What GetTargetLuns said, system first; spoilt by `--sabotage=identity`.
@@ -80,25 +78,7 @@ struct Captured {
 }
 
 impl World {
-    /// The provider, loaded in this process, on the host's connection to the array.
-    pub(super) fn load_provider(&self, sabotage: Option<Sabotage>) -> Recorded {
-        let mut array: Arc<dyn Array> = Arc::new(HttpsArray::new(&self.host.enrolment));
-        if sabotage == Some(Sabotage::Late) {
-            let (numbers, interrupt) = (Arc::clone(&self.numbers), self.interrupt.clone());
-            array = LateArray::new(array, move || {
-                // A failing writer shows up in the checks.
-                let _ =
-                    wait_for_numbers(&numbers, numbers.acknowledged() + LATE_RECORDS, &interrupt);
-            });
-        }
-        let zero = Instant::now();
-        Recorded::new(Box::new(InProcess::new(
-            array,
-            Arc::new(move || zero.elapsed()),
-        )))
-    }
-
-    /// Step 4. When a call fails, the set is given up as VSS would.
+    /// Makes a set of both LUNs. When a call fails, the set is given up as VSS would.
     pub(super) fn create_set(
         &mut self,
         provider: &Recorded,
@@ -124,8 +104,6 @@ impl World {
         set: ShadowSet,
         sabotage: Option<Sabotage>,
     ) -> anyhow::Result<Created> {
-        let code = provider.on_load();
-        ensure!(code == Hresult::S_OK, "OnLoad gave {code}");
         let usage_before = self.usage()?;
         let disk_count_before = disks(&mut self.session)?.len();
         let mut captured = self.capture(provider, set)?;
@@ -281,6 +259,21 @@ impl World {
             .open(export.file())?
             .sync_all()?;
         Ok((name, sum))
+    }
+
+    /// `--sabotage=late`: the second copy gets the records that its original holds some time later, which is what an array
+    /// without a common instant shows.
+    pub(super) fn make_late(&mut self, created: &Created) -> anyhow::Result<()> {
+        let range = Which::Data.numbers_on(created.copies[1].lun);
+        let (_, issued) = created.numbers;
+        let last = issued + LATE_RECORDS;
+        Ok(write_slots_as_after(
+            &mut self.session,
+            range,
+            Which::Data as u64,
+            last,
+            self.run,
+        )?)
     }
 
     /// `--sabotage=flip`: one byte of one file of the copy.

@@ -158,6 +158,28 @@ fn record(number: u64, run: u64) -> Vec<u8> {
     bytes
 }
 
+/// Rewrites `range`, whose records are those with `number % 2 == side`, as it is after the records 1..=`last`: what a capture
+/// at that moment would show.
+pub(crate) fn write_slots_as_after(
+    initiator: &mut Initiator,
+    range: Range,
+    side: u64,
+    last: u64,
+    run: u64,
+) -> Result<(), InitiatorError> {
+    let bytes = bytes_after_prefix(last, side, run);
+    initiator.write(range.lun, range.offset, &bytes)
+}
+
+fn bytes_after_prefix(last: u64, side: u64, run: u64) -> Vec<u8> {
+    (0..SLOT_COUNT)
+        .flat_map(|slot| match after_prefix(last, side, slot) {
+            Slot::Record(number) => record(number, run),
+            _ => vec![0; RECORD_BYTES],
+        })
+        .collect()
+}
+
 fn parse(bytes: &[u8], run: u64) -> Slot {
     if bytes.iter().all(|&byte| byte == 0) {
         return Slot::Empty;
@@ -177,10 +199,14 @@ pub(crate) fn read_slots(
     run: u64,
 ) -> Result<Vec<Slot>, InitiatorError> {
     let bytes = initiator.read(range.lun, range.offset, RANGE_BYTES)?;
-    Ok(bytes
+    Ok(slots(&bytes, run))
+}
+
+fn slots(bytes: &[u8], run: u64) -> Vec<Slot> {
+    bytes
         .chunks_exact(RECORD_BYTES)
         .map(|bytes| parse(bytes, run))
-        .collect())
+        .collect()
 }
 
 /// The largest number in a range; 0 for none.
@@ -271,6 +297,23 @@ mod tests {
             assert!(judge(&copies([1000, 1000 + late])).is_err(), "{late}");
             assert!(judge(&copies([1000 + late, 1000])).is_err(), "{late}");
         }
+    }
+
+    #[test]
+    fn one_instant_range_rewritten_as_it_is_later_is_caught_as_two_instants() {
+        let [first, _] = copies([2000, 2000]);
+        let as_after = |last| slots(&bytes_after_prefix(last, 1, RUN), RUN);
+
+        assert_eq!(judge(&[first.clone(), as_after(2000)]), Ok(2000));
+        assert!(judge(&[first, as_after(2300)]).is_err());
+    }
+
+    #[test]
+    fn bytes_after_a_short_prefix_leave_the_rest_empty() {
+        let [first, second] = copies([5, 5]);
+
+        assert_eq!(slots(&bytes_after_prefix(5, 0, RUN), RUN), first);
+        assert_eq!(slots(&bytes_after_prefix(5, 1, RUN), RUN), second);
     }
 
     #[test]

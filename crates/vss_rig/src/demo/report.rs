@@ -89,6 +89,7 @@ impl Report {
     /// Tables for people, verdict last.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.calls_table());
+        text += "array: a request of the provider was unanswered; rest: the provider itself, and COM where it is used\n";
         if let Some(windows) = self.windows {
             text += &format!(
                 "\nfreeze window {} ms (limit 60 000), writes held {} ms (limit 10 000), CommitSnapshots {} ms\n",
@@ -105,7 +106,7 @@ impl Report {
     }
 
     fn calls_table(&self) -> Table {
-        let mut table = new_table(["call", "ms", "code"]);
+        let mut table = new_table(["call", "ms", "array ms", "rest ms", "code"]);
         for call in &self.calls {
             let flag = match call.supported {
                 Some(true) => ", TRUE",
@@ -115,11 +116,15 @@ impl Report {
             table.add_row([
                 call.method.to_owned(),
                 millis(call.elapsed),
+                call.array.map_or_else(String::new, millis),
+                rest(call).map_or_else(String::new, millis),
                 format!("{}{flag}", call.code),
             ]);
         }
-        if let Some(column) = table.column_mut(1) {
-            column.set_cell_alignment(CellAlignment::Right);
+        for index in 1..=3 {
+            if let Some(column) = table.column_mut(index) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
         }
         table
     }
@@ -152,6 +157,8 @@ impl Report {
             "calls": self.calls.iter().map(|call| json!({
                 "method": call.method,
                 "us": call.elapsed.as_micros() as u64,
+                "array_us": call.array.map(|time| time.as_micros() as u64),
+                "rest_us": rest(call).map(|time| time.as_micros() as u64),
                 "code": call.code.to_string(),
                 "supported": call.supported,
             })).collect::<Vec<_>>(),
@@ -164,7 +171,13 @@ impl Report {
     }
 }
 
-fn new_table(header: [&str; 3]) -> Table {
+/// What is not the array's part of a call.
+fn rest(call: &CallRecord) -> Option<Duration> {
+    // Something else of the provider may ask the array meanwhile and for longer.
+    Some(call.elapsed.saturating_sub(call.array?))
+}
+
+fn new_table<const COLUMNS: usize>(header: [&str; COLUMNS]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::ASCII_BORDERS_ONLY_CONDENSED)
@@ -213,6 +226,32 @@ mod tests {
         assert!(with(vec![check(true)]).passed());
         assert!(!with(vec![check(true), check(false)]).passed());
         assert!(!with(vec![]).passed());
+    }
+
+    #[test]
+    fn calls_show_the_array_s_part_and_the_rest() {
+        let call = |array_ms: Option<u64>| CallRecord {
+            method: "LocateLuns",
+            elapsed: Duration::from_millis(50),
+            array: array_ms.map(Duration::from_millis),
+            code: vss_provider::Hresult::S_OK,
+            supported: None,
+        };
+        let report = Report {
+            calls: vec![call(Some(20)), call(Some(60)), call(None)],
+            ..Report::default()
+        };
+
+        let json = &report.json()["calls"];
+
+        let parts = [0, 1, 2].map(|i| (json[i]["array_us"].as_u64(), json[i]["rest_us"].as_u64()));
+        assert_eq!(parts[0], (Some(20_000), Some(30_000)));
+        assert_eq!(parts[1], (Some(60_000), Some(0)));
+        assert_eq!(parts[2], (None, None));
+        let text = report.text();
+        let line = text.lines().find(|line| line.contains("LocateLuns"));
+        let words: Vec<_> = line.unwrap_or_default().split_whitespace().collect();
+        assert_eq!(words[2..5], ["50.0", "20.0", "30.0"], "{text}");
     }
 
     #[test]

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Steps 1 to 3: the array, the NTFS on its first LUN, the two writers.
+//! The first steps: the array, the NTFS on its first LUN, the two writers.
 
 use super::files::{self, FileWriter, Manifest};
 use super::ntfs::{Export, Mount, Partition, Tools};
 use super::numbers::{NumberWriter, Range, Ranges};
-use crate::array::{Binaries, CREATOR, Daemon, Host, Usage};
+use super::steps::Steps;
+use crate::array::{Binaries, CREATOR, Daemon, Usage};
 use crate::description::{SeenDisk, disks};
 use crate::initiator::{Initiator, Portal};
 use crate::interrupt::Interrupt;
+use crate::relay::Relay;
 use crate::vss_writes::{PARTITION_OFFSET, write_mbr};
 use anyhow::{Context as _, ensure};
+use array_api::Enrolment;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 const GIB: u64 = 1 << 30;
@@ -76,16 +78,19 @@ impl Which {
     }
 }
 
-/// Everything that runs. Fields are dropped in their order: writers, mounts, sessions, array, folder.
+/// Everything that runs on this side of the provider. Fields are dropped in their order: writers, mounts, sessions, array,
+/// folder.
 pub(super) struct World {
     pub(super) files: FileWriter,
-    pub(super) numbers: Arc<NumberWriter>,
+    pub(super) numbers: NumberWriter,
     pub(super) mount: Mount,
     pub(super) export: Export,
     pub(super) session: Initiator,
     pub(super) originals: [SeenDisk; 2],
     pub(super) portal: Portal,
-    pub(super) host: Host,
+    /// What the provider is enrolled with: by way of the relay.
+    pub(super) enrolment: Enrolment,
+    pub(super) relay: Relay,
     pub(super) daemon: Daemon,
     pub(super) tools: Tools,
     /// Marks the numbered records of this run.
@@ -94,52 +99,46 @@ pub(super) struct World {
     pub(super) folder: tempfile::TempDir,
 }
 
-/// Says what is going on.
-pub(super) type Say<'a> = &'a dyn Fn(&str);
-
 impl World {
-    /// Steps 1 to 3.
+    /// Starts the array, puts NTFS on its first LUN, starts the two writers.
     pub(super) fn build(
         tools: Tools,
         binaries: &Binaries,
         interrupt: &Interrupt,
-        say: Say<'_>,
+        steps: &Steps<'_>,
     ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("shadowlun-demo-")
             .tempdir()?;
-        say(&format!(
-            "1/7 array: shadowlund with an embedded store in {}",
+        steps.next(&format!(
+            "array: shadowlund with an embedded store in {}",
             folder.path().display()
         ));
         let daemon = Daemon::start(binaries, folder.path(), "16GiB", interrupt)?;
         let host = daemon.add_host(CREATOR, INITIATOR)?;
         daemon.create_lun("system", "64GiB", CREATOR)?;
         daemon.create_lun("data", "1TiB", CREATOR)?;
+        let relay = Relay::start(daemon.api_address())?;
+        let enrolment = relay.enrolment(&host.enrolment)?;
         let portal = daemon.portal(&host)?;
         let mut session = Initiator::connect(&portal, COMMAND_TIMEOUT)?;
         let originals = find_originals(&mut session)?;
-        say(&format!(
-            "    portal {}, host {CREATOR}, thin LUNs system (64 GiB) and data (1 TiB)",
+        steps.detail(&format!(
+            "portal {}, host {CREATOR}, thin LUNs system (64 GiB) and data (1 TiB)",
             portal.address
         ));
-        say("2/7 NTFS on system, over iSCSI and a FUSE export");
+        steps.next("NTFS on system, over iSCSI and a FUSE export");
         write_disks(&mut session, &originals)?;
-        let (export, mount, manifest) = make_ntfs(
-            &tools,
-            interrupt,
-            &daemon,
-            &portal,
-            &originals,
-            folder.path(),
-        )?;
-        say(&format!("    {} files copied in", manifest.len()));
-        say(
-            "3/7 writers: one on the NTFS, one never held that numbers its writes across both LUNs",
+        let at = folder.path();
+        let (export, mount, manifest) =
+            make_ntfs(&tools, interrupt, &daemon, &portal, &originals, at)?;
+        steps.detail(&format!("{} files copied in", manifest.len()));
+        steps.next(
+            "writers: one on the NTFS, one never held that numbers its writes across both LUNs",
         );
         let run = uuid::Uuid::new_v4().as_u64_pair().0;
         let ranges: Ranges = [0, 1].map(|i| Which::BOTH[i].numbers_on(originals[i].lun));
-        let numbers = Arc::new(NumberWriter::start(&portal, ranges, run)?);
+        let numbers = NumberWriter::start(&portal, ranges, run)?;
         let files = FileWriter::start(mount.folder(), manifest);
         let mut world = Self {
             files,
@@ -149,7 +148,8 @@ impl World {
             session,
             originals,
             portal,
-            host,
+            enrolment,
+            relay,
             daemon,
             tools,
             run,
@@ -157,8 +157,8 @@ impl World {
             folder,
         };
         world.warm_up()?;
-        say(&format!(
-            "    {} numbered records and {} files so far",
+        steps.detail(&format!(
+            "{} numbered records and {} files so far",
             world.numbers.acknowledged(),
             world.files.written()
         ));
@@ -177,7 +177,17 @@ impl World {
 
     /// Waits until the record `number` was acknowledged.
     pub(super) fn wait_for_numbers(&self, number: u64) -> anyhow::Result<()> {
-        wait_for_numbers(&self.numbers, number, &self.interrupt)
+        let numbers = &self.numbers;
+        let enough = self.interrupt.wait_until(WARM_UP_LIMIT, || {
+            numbers.acknowledged() >= number || numbers.failure().is_some()
+        })?;
+        let failure = numbers.failure();
+        ensure!(
+            enough && failure.is_none(),
+            "number writer: {failure:?}, {} records",
+            numbers.acknowledged()
+        );
+        Ok(())
     }
 
     /// The NTFS partition of LUN `lun` as a file, for as long as the export lives.
@@ -263,7 +273,7 @@ impl World {
             daemon.socket().display()
         );
         let words = format!(
-            "Left running (the two writers have ended):\n  \
+            "Left running (the two writers and the provider have ended):\n  \
              files of the NTFS on LUN system   ls {}\n  \
              the array                         {cli} status\n  \
              its LUNs and the shadow copies    {cli} lun list\n  \
@@ -278,24 +288,6 @@ impl World {
         daemon.release();
         Ok(words)
     }
-}
-
-/// Waits until the record `number` was acknowledged.
-pub(super) fn wait_for_numbers(
-    numbers: &NumberWriter,
-    number: u64,
-    interrupt: &Interrupt,
-) -> anyhow::Result<()> {
-    let enough = interrupt.wait_until(WARM_UP_LIMIT, || {
-        numbers.acknowledged() >= number || numbers.failure().is_some()
-    })?;
-    let failure = numbers.failure();
-    ensure!(
-        enough && failure.is_none(),
-        "number writer: {failure:?}, {} records",
-        numbers.acknowledged()
-    );
-    Ok(())
 }
 
 /// The two LUNs by their sizes, system first.

@@ -2,6 +2,7 @@
 use super::agent::{self, Agent};
 use super::keeper;
 use super::store::Run;
+use super::usage::ProcessUse;
 use super::{CommandOutput, EventFile, WindowsParts};
 use crate::com::ComProvider;
 use crate::interrupt::Interrupt;
@@ -94,6 +95,19 @@ impl WineHost {
         self.run
             .prefix
             .run(&self.interrupt, COMMAND_LIMIT, PROVIDER, arguments, stdin)
+    }
+
+    /// Runs a program of Windows itself, which has to succeed.
+    pub(crate) fn run_program(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        let prefix = &self.run.prefix;
+        let output = prefix.run(&self.interrupt, COMMAND_LIMIT, program, arguments, None)?;
+        let text = output.text.trim();
+        ensure!(
+            output.code == 0,
+            "{program} ended with {}: {text}",
+            output.code
+        );
+        Ok(())
     }
 
     /// `shadowlun-provider install`, which has to succeed.
@@ -194,6 +208,26 @@ impl WineHost {
     /// Process ids of the provider, as Linux sees them.
     pub fn provider_pids(&self) -> anyhow::Result<Vec<u32>> {
         self.run.prefix.pids("shadowlun-provider.exe")
+    }
+
+    /// What the provider's process has in use.
+    ///
+    /// # Errors
+    /// When there is not exactly one.
+    pub fn provider_use(&self) -> anyhow::Result<ProcessUse> {
+        match self.provider_pids()?[..] {
+            [pid] => ProcessUse::of(pid),
+            ref pids => anyhow::bail!("not one provider is running but {pids:?}"),
+        }
+    }
+
+    /// Kills the stand-in (SIGKILL), as if VSS had died, and starts another one. What it held is lost to the rig.
+    pub fn restart_standin(&mut self) -> anyhow::Result<()> {
+        keeper::kill(self.standin.pid(), &self.interrupt)?;
+        let (standin, agent) = start_standin(&self.run, &self.interrupt)?;
+        self.standin = standin;
+        self.agent = Arc::new(agent);
+        Ok(())
     }
 
     /// Kills the provider's process (SIGKILL); the next [`Self::load`] starts another one.
