@@ -14,9 +14,11 @@ mod keeper;
 mod parts;
 mod programs;
 mod store;
+mod usage;
 
 pub(crate) use agent::Agent;
 pub(crate) use events::EventFile;
 pub use host::{Hosting, WineHost};
 pub use parts::WindowsParts;
 pub use programs::CommandOutput;
+pub use usage::ProcessUse;
