@@ -12,6 +12,8 @@
 //! **Error model.** Methods answer the core's [`vss_provider::Hresult`]; a panic becomes VSS_E_PROVIDER_VETO and an event,
 //! never a fault across the border (GEN-7). Commands tell a person what failed, why and what to do; exit codes 0 done, 1 failed, 2 wrong usage.
 
+#[cfg(windows)]
+pub mod com;
 pub mod data_folder;
 pub mod enrolment;
 pub mod event_log;
@@ -20,6 +22,8 @@ pub mod ids;
 pub mod lifetime;
 pub mod live;
 pub mod message_file;
+#[cfg(windows)]
+pub mod service;
 pub mod settings;
 pub mod site;
 #[cfg(windows)]
