@@ -118,7 +118,12 @@ fn run_in(
     steps.next("verdict");
     assert!(steps.all_begun(), "fewer steps than were announced");
     if options.keep {
-        report.kept = Some(world.keep()?);
+        // Nothing of Wine is worth keeping: another set needs another installation, and Wine's services outlive their user.
+        let ended = match options.windows {
+            Some(_) => "the two writers, the provider, which is uninstalled, and Wine",
+            None => "the two writers and the provider",
+        };
+        report.kept = Some(world.keep(ended)?);
     }
     Ok(())
 }

@@ -11,6 +11,10 @@ const COLUMNS_WITHOUT_TERMINAL: u16 = 140;
 /// Longest text in a table's cell.
 const CELL_CHARS_MAX: usize = 400;
 
+/// Below the table of calls.
+const LEGEND: &str =
+    "array: it had a request of the provider unanswered; rest: the provider itself, and COM where it is used";
+
 /// One thing that had to hold.
 #[derive(Clone, Debug)]
 pub struct Check {
@@ -88,17 +92,21 @@ impl Report {
 
     /// Tables for people, verdict last.
     pub fn text(&self) -> String {
-        let mut text = format!("{}\n", self.calls_table());
-        text += "array: a request of the provider was unanswered; rest: the provider itself, and COM where it is used\n";
+        let mut text = String::new();
+        if !self.calls.is_empty() {
+            text += &format!("{}\n{LEGEND}\n\n", self.calls_table());
+        }
         if let Some(windows) = self.windows {
             text += &format!(
-                "\nfreeze window {} ms (limit 60 000), writes held {} ms (limit 10 000), CommitSnapshots {} ms\n",
+                "freeze window {} ms (limit 60 000), writes held {} ms (limit 10 000), CommitSnapshots {} ms\n\n",
                 millis(windows.freeze),
                 millis(windows.hold),
                 millis(windows.commit)
             );
         }
-        text += &format!("\n{}\n\n", self.checks_table());
+        if !self.checks.is_empty() {
+            text += &format!("{}\n\n", self.checks_table());
+        }
         if let Some(kept) = &self.kept {
             text += &format!("{kept}\n\n");
         }

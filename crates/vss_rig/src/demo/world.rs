@@ -238,8 +238,9 @@ impl World {
         self.daemon.usage()
     }
 
-    /// Leaves array, export and mount running, writes a script that stops them, and says how to look.
-    pub(super) fn keep(self) -> anyhow::Result<String> {
+    /// Leaves array, export and mount running, writes a script that stops them, and says how to look. `ended` is what does
+    /// not run any more.
+    pub(super) fn keep(self, ended: &str) -> anyhow::Result<String> {
         let Self {
             files,
             numbers,
@@ -273,7 +274,7 @@ impl World {
             daemon.socket().display()
         );
         let words = format!(
-            "Left running (the two writers and the provider have ended):\n  \
+            "Left running ({ended} have ended):\n  \
              files of the NTFS on LUN system   ls {}\n  \
              the array                         {cli} status\n  \
              its LUNs and the shadow copies    {cli} lun list\n  \
