@@ -90,6 +90,11 @@ impl Installed {
         self.windows.load()
     }
 
+    /// Where the provider runs.
+    pub(super) fn provider_pids(&self) -> anyhow::Result<Vec<u32>> {
+        self.windows.provider_pids()
+    }
+
     /// Uninstalls, looks at what is left, and ends Wine.
     pub(super) fn remove(
         self,

@@ -137,7 +137,12 @@ fn run_through_com(
     steps: &Steps<'_>,
 ) -> anyhow::Result<()> {
     let installed = Installed::install(windows, world, &mut Checks(&mut report.checks))?;
-    let load = |world: &World| Ok(record(world, installed.load()?));
+    let load = |world: &World| {
+        let provider = installed.load()?;
+        let pids = installed.provider_pids()?;
+        steps.detail(&format!("CoCreateInstance: process {pids:?}"));
+        Ok(record(world, provider))
+    };
     use_provider(world, &load, options, report, steps)?;
     steps.next("shadowlun-provider.exe uninstall, end of Wine");
     installed.remove(world, options.sabotage, &mut Checks(&mut report.checks))
@@ -165,6 +170,7 @@ fn use_provider(
     report: &mut Report,
     steps: &Steps<'_>,
 ) -> anyhow::Result<()> {
+    steps.next("shadow copy set of both LUNs, in VSS's order");
     let provider = load(world)?;
     let result = make_and_check(world, &provider, options, report, steps);
     report.calls = provider.calls();
@@ -199,7 +205,6 @@ fn make_and_check(
     report: &mut Report,
     steps: &Steps<'_>,
 ) -> anyhow::Result<()> {
-    steps.next("shadow copy set of both LUNs, in VSS's order");
     on_load(provider)?;
     let created = world.create_set(provider, options.sabotage)?;
     report.windows = Some(created.windows);
@@ -213,7 +218,15 @@ fn make_and_check(
     world.check_copies(&created, &mut checks);
     steps.next("OnLunEmpty for both copies, OnUnload");
     remove(world, provider, &created, options.sabotage, &mut checks)?;
-    on_unload(provider)
+    on_unload(provider)?;
+    checks.add("the provider logged no error", || {
+        let events = provider.take_events();
+        Ok(match events.iter().find(|event| event.is_error) {
+            None => Ok(format!("none among {}", events.len())),
+            Some(error) => Err(error.text.clone()),
+        })
+    });
+    Ok(())
 }
 
 fn remove(

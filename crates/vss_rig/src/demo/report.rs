@@ -13,7 +13,7 @@ const CELL_CHARS_MAX: usize = 400;
 
 /// Below the table of calls.
 const LEGEND: &str =
-    "array: it had a request of the provider unanswered; rest: the provider itself, and COM where it is used";
+    "array: it owed the provider an answer; rest: the provider itself, and COM where it is used";
 
 /// One thing that had to hold.
 #[derive(Clone, Debug)]
