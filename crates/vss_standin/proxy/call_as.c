@@ -143,6 +143,14 @@ static BOOL give_copies(const VDS_LUN_INFORMATION *before, LONG count, VDS_LUN_I
     return whole;
 }
 
+/* Stub: what the provider gets as the array. Wine passes NULL for an array of none, which a reference pointer never is. */
+static VDS_LUN_INFORMATION *reference(VDS_LUN_INFORMATION *after)
+{
+    static VDS_LUN_INFORMATION none;
+
+    return after ? after : &none;
+}
+
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 #define METHOD(rest) JOIN(PROVIDER, rest)

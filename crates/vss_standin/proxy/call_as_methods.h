@@ -23,7 +23,7 @@ HRESULT __RPC_STUB METHOD(_AreLunsSupported_Stub)(
     *returned = give_copies(before, count, after);
     if (!*returned)
         return E_OUTOFMEMORY;
-    return This->lpVtbl->AreLunsSupported(This, count, context, devices, after, supported);
+    return This->lpVtbl->AreLunsSupported(This, count, context, devices, reference(after), supported);
 }
 
 HRESULT CALLBACK METHOD(_FillInLunInfo_Proxy)(PROVIDER *This, VSS_PWSZ device, VDS_LUN_INFORMATION *lun, BOOL *supported)
@@ -46,7 +46,7 @@ HRESULT __RPC_STUB METHOD(_FillInLunInfo_Stub)(
     *returned = give_copies(before, 1, after);
     if (!*returned)
         return E_OUTOFMEMORY;
-    return This->lpVtbl->FillInLunInfo(This, device, after, supported);
+    return This->lpVtbl->FillInLunInfo(This, device, reference(after), supported);
 }
 
 HRESULT CALLBACK METHOD(_BeginPrepareSnapshot_Proxy)(
@@ -70,7 +70,7 @@ HRESULT __RPC_STUB METHOD(_BeginPrepareSnapshot_Stub)(
     *returned = give_copies(before, count, after);
     if (!*returned)
         return E_OUTOFMEMORY;
-    return This->lpVtbl->BeginPrepareSnapshot(This, *set, *snapshot, context, count, devices, after);
+    return This->lpVtbl->BeginPrepareSnapshot(This, *set, *snapshot, context, count, devices, reference(after));
 }
 
 HRESULT CALLBACK METHOD(_GetTargetLuns_Proxy)(
@@ -94,5 +94,5 @@ HRESULT __RPC_STUB METHOD(_GetTargetLuns_Stub)(
     *returned = give_copies(before, count, after);
     if (!*returned)
         return E_OUTOFMEMORY;
-    return This->lpVtbl->GetTargetLuns(This, count, devices, sources, after);
+    return This->lpVtbl->GetTargetLuns(This, count, devices, sources, reference(after));
 }

@@ -9,6 +9,10 @@ use vss_provider::{Interconnect, LunDescription, StorageIdentifier};
 
 /// The echo object's class.
 pub const CLASS: Uuid = Uuid::from_u128(0xd0622d99_fbb0_4334_812c_a1b20c606907);
+/// The same object in a process of its own, which nothing else misses when it dies.
+pub const MORTAL_CLASS: Uuid = Uuid::from_u128(0x6171bf6b_5705_4820_bdf0_2e6aa0196779);
+/// BeginPrepareSnapshot with this context ends the object's process.
+pub const DEADLY_CONTEXT: i32 = -666;
 /// What GetProviderCapabilities answers.
 pub const CAPABILITIES: u64 = 0x0123_4567_89ab_cdef;
 /// *pHrResult of QueryStatus.

@@ -11,7 +11,8 @@ fn main() -> std::process::ExitCode {
     let outcome = match arguments[..] {
         ["agent", rig] => com::agent::run(rig),
         ["register"] => com::registration::register(),
-        ["-Embedding"] => com::server::run(),
+        ["-Embedding"] => com::server::run(false),
+        [com::server::MORTAL, "-Embedding"] => com::server::run(true),
         _ => Err("usage: vss_standin agent HOST:PORT | register | -Embedding".to_owned()),
     };
     match outcome {

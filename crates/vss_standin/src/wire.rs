@@ -64,8 +64,15 @@ pub enum Order {
         /// The interface that is wanted.
         to: Uuid,
     },
-    /// A method of the provider.
+    /// A method of the provider, through the newest interface that has it, as VSS has done since Server 2008 (REG-6).
     Call {
+        /// Which object.
+        object: ObjectId,
+        /// Which method, with its arguments.
+        method: Method,
+    },
+    /// As `Call`, with the six methods that IVssHardwareSnapshotProvider shares with its Ex called through the former.
+    CallBase {
         /// Which object.
         object: ObjectId,
         /// Which method, with its arguments.

@@ -4,6 +4,7 @@
 // UNSAFETY: asks the system about the process heap.
 #![expect(unsafe_code)]
 
+use super::calls::Via;
 use super::objects::{self, Objects};
 use super::{Apartment, calls, registered, registry, secure, spy};
 use std::io::{BufRead, BufReader, Write};
@@ -83,7 +84,12 @@ impl Agent {
             Order::QueryInterface { object, from, to } => {
                 objects::query_interface(&*objects.get(*object)?, *from, *to)
             }
-            Order::Call { object, method } => calls::call(objects, &*objects.get(*object)?, method),
+            Order::Call { object, method } => {
+                calls::call(objects, &*objects.get(*object)?, Via::Ex, method)
+            }
+            Order::CallBase { object, method } => {
+                calls::call(objects, &*objects.get(*object)?, Via::Base, method)
+            }
             Order::Async { object, method } => calls::call_async(&*objects.get(*object)?, *method),
             Order::CheckHeap => check_heap(),
             Order::Registry => registry::dump(),

@@ -23,17 +23,50 @@ use windows::core::{BOOL, GUID, HRESULT, IUnknown, Interface};
 /// More than any set has; a count beyond it would only cost memory.
 const LUNS_MAX: usize = 4096;
 
-/// Calls `method`.
-pub(super) fn call(objects: &Objects, object: &Held, method: &Method) -> Result<Answer, String> {
-    match method {
-        Method::AreLunsSupported { context, luns } => are_luns_supported(object, *context, luns),
-        Method::FillInLunInfo { lun } => fill_in_lun_info(object, lun),
-        Method::BeginPrepareSnapshot { luns, .. } => begin_prepare(object, method, luns),
-        Method::GetTargetLuns { sources, count } => {
-            get_target_luns(object, sources.as_deref(), *count)
+/// Through which interface the methods are called that two have.
+#[derive(Clone, Copy)]
+pub(super) enum Via {
+    /// IVssHardwareSnapshotProvider.
+    Base,
+    /// IVssHardwareSnapshotProviderEx.
+    Ex,
+}
+
+/// An object as a hardware provider.
+struct Hardware<'a> {
+    object: &'a Held,
+    via: Via,
+}
+
+impl Hardware<'_> {
+    fn with(
+        &self,
+        call: impl FnOnce(&IVssHardwareSnapshotProvider) -> Result<Answer, String>,
+    ) -> Result<Answer, String> {
+        match self.via {
+            Via::Base => with(self.object, call),
+            Via::Ex => with(self.object, |ex: &IVssHardwareSnapshotProviderEx| call(ex)),
         }
-        Method::LocateLuns { luns, count } => locate_luns(object, luns.as_deref(), *count),
-        Method::OnLunEmpty { lun } => on_lun_empty(object, lun.as_ref()),
+    }
+}
+
+/// Calls `method`.
+pub(super) fn call(
+    objects: &Objects,
+    object: &Held,
+    via: Via,
+    method: &Method,
+) -> Result<Answer, String> {
+    let hardware = Hardware { object, via };
+    match method {
+        Method::AreLunsSupported { context, luns } => are_luns_supported(&hardware, *context, luns),
+        Method::FillInLunInfo { lun } => fill_in_lun_info(&hardware, lun),
+        Method::BeginPrepareSnapshot { luns, .. } => begin_prepare(&hardware, method, luns),
+        Method::GetTargetLuns { sources, count } => {
+            get_target_luns(&hardware, sources.as_deref(), *count)
+        }
+        Method::LocateLuns { luns, count } => locate_luns(&hardware, luns.as_deref(), *count),
+        Method::OnLunEmpty { lun } => on_lun_empty(&hardware, lun.as_ref()),
         Method::GetProviderCapabilities => capabilities(object),
         Method::OnLunStateChange { .. } | Method::OnReuseLuns { .. } => two_arrays(object, method),
         Method::ResyncLuns {
@@ -85,11 +118,11 @@ pub(super) fn call_async(object: &Held, method: AsyncMethod) -> Result<Answer, S
 }
 
 fn are_luns_supported(
-    object: &Held,
+    provider: &Hardware,
     context: i32,
     luns: &[LunDescription],
 ) -> Result<Answer, String> {
-    with(object, |provider: &IVssHardwareSnapshotProvider| {
+    provider.with(|provider| {
         let array = LunArray::of(luns, 0)?;
         let (devices, count) = (Devices::of(luns.len()), count(luns)?);
         let mut supported = BOOL(0);
@@ -112,8 +145,8 @@ fn are_luns_supported(
     })
 }
 
-fn fill_in_lun_info(object: &Held, lun: &LunDescription) -> Result<Answer, String> {
-    with(object, |provider: &IVssHardwareSnapshotProvider| {
+fn fill_in_lun_info(provider: &Hardware, lun: &LunDescription) -> Result<Answer, String> {
+    provider.with(|provider| {
         let array = LunArray::of(std::slice::from_ref(lun), 0)?;
         let devices = Devices::of(1);
         let mut supported = BOOL(0);
@@ -136,7 +169,7 @@ fn fill_in_lun_info(object: &Held, lun: &LunDescription) -> Result<Answer, Strin
 
 /// Takes the other arguments from `method`, which has more of them than a function should.
 fn begin_prepare(
-    object: &Held,
+    provider: &Hardware,
     method: &Method,
     luns: &[LunDescription],
 ) -> Result<Answer, String> {
@@ -149,7 +182,7 @@ fn begin_prepare(
     else {
         unreachable!("called for this method only");
     };
-    with(object, |provider: &IVssHardwareSnapshotProvider| {
+    provider.with(|provider| {
         let array = LunArray::of(luns, 0)?;
         let (devices, count) = (Devices::of(luns.len()), count(luns)?);
         // SAFETY: a live interface; all arrays have `count` elements and outlive the call.
@@ -172,12 +205,13 @@ fn begin_prepare(
 }
 
 fn get_target_luns(
-    object: &Held,
+    provider: &Hardware,
     sources: Option<&[LunDescription]>,
     count: i32,
 ) -> Result<Answer, String> {
     let elements = elements(i64::from(count))?;
-    with(object, |provider: &IVssHardwareSnapshotProvider| {
+    provider.with(|provider| {
+        // Where the count is negative, the destinations make the proxy refuse before it reads the sources.
         let sources = InArray::of(sources, elements)?;
         let destinations = LunArray::zeroed(elements);
         let devices = Devices::of(elements);
@@ -199,12 +233,15 @@ fn get_target_luns(
 }
 
 fn locate_luns(
-    object: &Held,
+    provider: &Hardware,
     luns: Option<&[LunDescription]>,
     count: i32,
 ) -> Result<Answer, String> {
+    if count < 0 && luns.is_some() {
+        return Err("Wine's proxies read an array with a negative count for ever".to_owned());
+    }
     let elements = elements(i64::from(count))?;
-    with(object, |provider: &IVssHardwareSnapshotProvider| {
+    provider.with(|provider| {
         let luns = InArray::of(luns, elements)?;
         // SAFETY: a live interface; the array has `count` elements at least and outlives the call.
         Ok(answer(timed(|| unsafe {
@@ -213,8 +250,8 @@ fn locate_luns(
     })
 }
 
-fn on_lun_empty(object: &Held, lun: Option<&LunDescription>) -> Result<Answer, String> {
-    with(object, |provider: &IVssHardwareSnapshotProvider| {
+fn on_lun_empty(provider: &Hardware, lun: Option<&LunDescription>) -> Result<Answer, String> {
+    provider.with(|provider| {
         let lun = InArray::of(lun.map(std::slice::from_ref), 1)?;
         let devices = Devices::of(1);
         // SAFETY: a live interface; one LUN and one name, which outlive the call.

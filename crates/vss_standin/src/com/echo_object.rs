@@ -76,6 +76,9 @@ impl IVssHardwareSnapshotProvider_Impl for Echo_Impl {
         luns: *mut VDS_LUN_INFORMATION,
     ) -> Result<()> {
         check_devices(devices, count)?;
+        if context == echo::DEADLY_CONTEXT {
+            std::process::abort();
+        }
         digest(&Method::BeginPrepareSnapshot {
             set: uuid(set),
             snapshot: uuid(snapshot),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The program's Windows side. [`agent`] obeys the rig; [`server`] is what COM starts with `-Embedding` and serves two classes, the
+//! The program's Windows side. [`agent`] obeys the rig; [`server`] is what COM starts with `-Embedding` and serves the
 //! stand-in coordinator ([`coordinator`]) and the echo object ([`echo_object`]).
 
 // UNSAFETY: joins COM and sets the process's security.

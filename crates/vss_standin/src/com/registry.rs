@@ -4,7 +4,7 @@
 
 use vss_standin::providers::RIG_KEY;
 use vss_standin::wire::Answer;
-use windows_registry::{Key, LOCAL_MACHINE, Type};
+use windows_registry::{Key, LOCAL_MACHINE, Type, Value};
 
 /// What is dumped, below HKEY_LOCAL_MACHINE.
 const ROOTS: [&str; 2] = ["Software", "System"];
@@ -16,8 +16,7 @@ pub(super) fn dump() -> Result<Answer, String> {
         let key = LOCAL_MACHINE
             .open(root)
             .map_err(|error| format!("cannot open HKLM\\{root}: {error}"))?;
-        dump_key(&key, &format!("HKLM\\{root}"), &mut texts)
-            .map_err(|error| format!("cannot read the registry: {error}"))?;
+        dump_key(&key, &format!("HKLM\\{root}"), &mut texts);
     }
     texts.sort_unstable();
     Ok(Answer {
@@ -26,30 +25,36 @@ pub(super) fn dump() -> Result<Answer, String> {
     })
 }
 
-fn dump_key(key: &Key, path: &str, texts: &mut Vec<String>) -> windows_registry::Result<()> {
+fn dump_key(key: &Key, path: &str, texts: &mut Vec<String>) {
     texts.push(path.to_owned());
-    for (name, value) in key.values()? {
-        let (kind, data) = match value.ty() {
-            Type::String => ("REG_SZ", text(value.as_wide())),
-            Type::ExpandString => ("REG_EXPAND_SZ", text(value.as_wide())),
-            Type::MultiString => ("REG_MULTI_SZ", text(value.as_wide())),
-            Type::U32 => ("REG_DWORD", hex(&value)),
-            Type::U64 => ("REG_QWORD", hex(&value)),
-            Type::Bytes => ("REG_BINARY", hex(&value)),
-            Type::Other(number) => {
-                texts.push(format!("{path} | {name} | type {number} | {}", hex(&value)));
-                continue;
+    match (key.values(), key.keys()) {
+        (Ok(values), Ok(names)) => {
+            texts.extend(values.map(|(name, value)| dump_value(path, &name, &value)));
+            for name in names {
+                // A key that another process deletes meanwhile is not there.
+                if let Ok(below) = key.open(&name) {
+                    dump_key(&below, &format!("{path}\\{name}"), texts);
+                }
             }
-        };
-        texts.push(format!("{path} | {name} | {kind} | {data}"));
-    }
-    for name in key.keys()? {
-        // A key that another process deletes meanwhile is not there.
-        if let Ok(below) = key.open(&name) {
-            dump_key(&below, &format!("{path}\\{name}"), texts)?;
+        }
+        // Perflib\009 is one: a window to performance counters, not a key.
+        (Err(error), _) | (_, Err(error)) => {
+            texts.push(format!("{path} | cannot be read: {error}"))
         }
     }
-    Ok(())
+}
+
+fn dump_value(path: &str, name: &str, value: &Value) -> String {
+    let (kind, data) = match value.ty() {
+        Type::String => ("REG_SZ", text(value.as_wide())),
+        Type::ExpandString => ("REG_EXPAND_SZ", text(value.as_wide())),
+        Type::MultiString => ("REG_MULTI_SZ", text(value.as_wide())),
+        Type::U32 => ("REG_DWORD", hex(value)),
+        Type::U64 => ("REG_QWORD", hex(value)),
+        Type::Bytes => ("REG_BINARY", hex(value)),
+        Type::Other(number) => return format!("{path} | {name} | type {number} | {}", hex(value)),
+    };
+    format!("{path} | {name} | {kind} | {data}")
 }
 
 fn text(wide: &[u16]) -> String {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The local server that COM starts with `-Embedding`: class factories of both classes, and an end when nobody uses them.
+//! The local server that COM starts with `-Embedding`: class factories of its classes, and an end when nobody uses them.
 
 // UNSAFETY: implements and registers COM class objects.
 #![expect(unsafe_code)]
@@ -56,19 +56,23 @@ fn change_use(change: impl FnOnce(u32) -> u32) -> (u32, Instant) {
     (changed, since)
 }
 
-/// Serves until nobody has used it for [`IDLE`].
-pub(crate) fn run() -> std::result::Result<(), String> {
+/// The argument with which COM starts the server of [`echo::MORTAL_CLASS`].
+pub(crate) const MORTAL: &str = "mortal";
+
+/// Serves the classes that the command line means until nobody has used them for [`IDLE`].
+pub(crate) fn run(mortal: bool) -> std::result::Result<(), String> {
     let _apartment = Apartment::enter()?;
     secure()?;
     change_use(|number| number);
-    let cookies = [
-        register(providers::COORDINATOR_CLASS, || {
-            IVssAdmin::from(Coordinator::new()).cast()
-        })?,
-        register(echo::CLASS, || {
-            IVssHardwareSnapshotProviderEx::from(Echo::default()).cast()
-        })?,
-    ];
+    let make_echo: Make = || IVssHardwareSnapshotProviderEx::from(Echo::default()).cast();
+    let make_coordinator: Make = || IVssAdmin::from(Coordinator::new()).cast();
+    let cookies = match mortal {
+        true => vec![register(echo::MORTAL_CLASS, make_echo)?],
+        false => vec![
+            register(providers::COORDINATOR_CLASS, make_coordinator)?,
+            register(echo::CLASS, make_echo)?,
+        ],
+    };
     loop {
         std::thread::sleep(LOOK_EVERY);
         let (number, since) = change_use(|number| number);
