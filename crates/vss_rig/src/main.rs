@@ -1,26 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vss_rig`: the demo and the scenarios from the command line.
 
-use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
+mod scenario_command;
+
+use clap::{Parser, Subcommand};
+use scenario_command::ScenarioArguments;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use vss_rig::array::{ArrayUnderTest, Binaries, RealArray, Simulated};
+use vss_rig::array::Binaries;
 use vss_rig::demo::{self, Options, Sabotage};
 use vss_rig::interrupt::Interrupt;
-use vss_rig::wine::WindowsParts;
-use vss_rig::{report, scenarios};
+use vss_rig::wine::{self, WindowsParts};
 
 const EXAMPLES: &str = "Examples:
   vss_rig demo                                     make and verify one real shadow copy set, through COM under Wine
   vss_rig demo --in-process                        the same with the provider's portable core, without COM and Wine
   vss_rig demo --keep                              leave array and NTFS running to look at; Wine has ended
   vss_rig demo --sabotage=flip                     must end with FAILED and exit code 1
-  vss_rig scenarios --array sim                    the specification's test cases against an array in RAM
-  vss_rig scenarios --array real --only T-063      one of them against shadowlund
-  vss_rig scenarios --array real --report junit --out rig.xml
+  vss_rig scenarios                                the specification's test cases, on all arrays, in all hosts
+  vss_rig scenarios --array sim                    against an array in RAM
+  vss_rig scenarios --host com --only T-063        one of them against shadowlund, through COM under Wine
+  vss_rig scenarios --report junit --out rig.xml
+  vss_rig wine -- some-test.exe --nocapture        run a Windows program on a host of its own
 
-Exit codes: 0 everything held, 1 something did not, 2 it could not be tried.";
+Exit codes: 0 everything held, 1 something did not, 2 it could not be tried; `wine` passes on the program's own.";
 
 /// Plays the VSS service and judges a hardware provider.
 #[derive(Parser)]
@@ -57,38 +60,17 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         windows_dir: Option<PathBuf>,
     },
-    /// Runs the scenarios of the specification against an array.
-    Scenarios {
-        /// Which array.
-        #[arg(long, value_enum)]
-        array: ArrayKind,
-        /// Form of the report.
-        #[arg(long, value_enum, default_value_t = ReportForm::Text)]
-        report: ReportForm,
-        /// Where the report goes. Default: standard output.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// Only this scenario; may be given several times.
-        #[arg(long, value_name = "ID")]
-        only: Vec<String>,
-        /// Folder of shadowlund and shadowlun. Default: beside this program.
+    /// Runs the scenarios of the specification, and reports on them.
+    Scenarios(ScenarioArguments),
+    /// Runs a Windows program on a host of its own and passes its output and its exit code on.
+    Wine {
+        /// Folder of the Windows programs. Default: `windows` beside the folder of this program.
         #[arg(long, value_name = "DIR")]
-        bin_dir: Option<PathBuf>,
+        windows_dir: Option<PathBuf>,
+        /// The program, by a path of Windows or of this system, and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<String>,
     },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ArrayKind {
-    /// An array in RAM.
-    Sim,
-    /// shadowlund, over HTTPS and iSCSI.
-    Real,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ReportForm {
-    Text,
-    Junit,
 }
 
 fn main() -> ExitCode {
@@ -102,23 +84,37 @@ fn main() -> ExitCode {
             bin_dir,
             windows_dir,
         } => demo_options(in_process, keep, sabotage, windows_dir)
-            .and_then(|options| run_demo(&options, json, bin_dir)),
-        Command::Scenarios {
-            array,
-            report,
-            out,
-            only,
-            bin_dir,
-        } => run_scenarios(array, report, out, &only, bin_dir),
+            .and_then(|options| run_demo(&options, json, bin_dir))
+            .map(verdict),
+        Command::Scenarios(arguments) => scenario_command::run(&arguments).map(verdict),
+        Command::Wine {
+            windows_dir,
+            program,
+        } => run_windows_program(windows_dir, &program),
     };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("vss_rig: {error:#}");
-            ExitCode::from(2)
-        }
+    result.unwrap_or_else(|error| {
+        eprintln!("vss_rig: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn verdict(passed: bool) -> ExitCode {
+    match passed {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(1),
     }
+}
+
+fn run_windows_program(
+    windows_dir: Option<PathBuf>,
+    program: &[String],
+) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::on_signals()?;
+    let parts = WindowsParts::find(windows_dir.as_deref())?;
+    let output = wine::run_once(&parts, &interrupt, program)?;
+    print!("{}", output.text);
+    // Linux passes on the low byte of Windows' code; what it would make of another code must not be success.
+    Ok(ExitCode::from(u8::try_from(output.code).unwrap_or(u8::MAX)))
 }
 
 fn demo_options(
@@ -164,47 +160,4 @@ fn run_demo(options: &Options, json: bool, bin_dir: Option<PathBuf>) -> anyhow::
         );
     }
     Ok(report.passed())
-}
-
-fn run_scenarios(
-    array: ArrayKind,
-    form: ReportForm,
-    out: Option<PathBuf>,
-    only: &[String],
-    bin_dir: Option<PathBuf>,
-) -> anyhow::Result<bool> {
-    let known = scenarios::table();
-    for id in only {
-        let found = known.iter().any(|s| s.id.eq_ignore_ascii_case(id));
-        anyhow::ensure!(found, "there is no scenario {id}");
-    }
-    let interrupt = Interrupt::on_signals()?;
-    let array: Box<dyn ArrayUnderTest> = match array {
-        ArrayKind::Sim => Box::new(Simulated::new()?),
-        ArrayKind::Real => Box::new(RealArray::start(
-            &Binaries::find(bin_dir.as_deref())?,
-            &interrupt,
-        )?),
-    };
-    // A report on standard output is not mixed with progress.
-    let live = form == ReportForm::Text && out.is_none();
-    let outcomes = scenarios::run_all(&*array, only, &interrupt, |outcome| match live {
-        true => println!("{}", report::text_line(outcome)),
-        false => eprintln!("{}", report::text_line(outcome)),
-    })?;
-    let summary = report::text_summary(array.name(), &outcomes);
-    let document = match form {
-        ReportForm::Junit => report::junit(array.name(), &outcomes),
-        ReportForm::Text if live => format!("{summary}\n"),
-        ReportForm::Text => {
-            let lines: Vec<_> = outcomes.iter().map(report::text_line).collect();
-            format!("{}\n{summary}\n", lines.join("\n"))
-        }
-    };
-    match out {
-        Some(file) => std::fs::write(&file, document)
-            .with_context(|| format!("cannot write the report {}", file.display()))?,
-        None => print!("{document}"),
-    }
-    Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
 }

@@ -22,31 +22,77 @@ pub fn text_line(outcome: &Outcome) -> String {
     line
 }
 
-/// The last line of a text report.
-pub fn text_summary(array: &str, outcomes: &[Outcome]) -> String {
-    let failed = outcomes.iter().filter(|o| o.failure.is_some()).count();
+/// The scenarios of one array and one kind of host.
+pub struct Suite {
+    /// `simulated` or `real`.
+    pub array: &'static str,
+    /// `in-process` or `com`.
+    pub host: &'static str,
+    /// How each went.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Suite {
+    /// Whether all held.
+    pub fn passed(&self) -> bool {
+        self.failed() == 0
+    }
+
+    fn failed(&self) -> usize {
+        self.outcomes
+            .iter()
+            .filter(|outcome| outcome.failure.is_some())
+            .count()
+    }
+}
+
+/// The last line of a suite's text report.
+pub fn text_summary(suite: &Suite) -> String {
     format!(
-        "{} scenarios against the {array} array: {} passed, {failed} failed",
-        outcomes.len(),
-        outcomes.len() - failed
+        "{} scenarios, provider {}, {} array: {} passed, {} failed",
+        suite.outcomes.len(),
+        suite.host,
+        suite.array,
+        suite.outcomes.len() - suite.failed(),
+        suite.failed()
     )
 }
 
+/// A whole text report.
+pub fn text(suites: &[Suite]) -> String {
+    let mut text = String::new();
+    for suite in suites {
+        for outcome in &suite.outcomes {
+            let _ = writeln!(text, "{}", text_line(outcome));
+        }
+        let _ = writeln!(text, "{}", text_summary(suite));
+    }
+    text
+}
+
 /// A whole JUnit report.
-pub fn junit(array: &str, outcomes: &[Outcome]) -> String {
-    let failed = outcomes.iter().filter(|o| o.failure.is_some()).count();
-    let seconds: f64 = outcomes.iter().map(|o| o.elapsed.as_secs_f64()).sum();
-    let mut xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"vss_rig.{}\" tests=\"{}\" \
-         failures=\"{failed}\" errors=\"0\" skipped=\"0\" time=\"{seconds:.3}\">\n",
-        escape(array),
-        outcomes.len()
+pub fn junit(suites: &[Suite]) -> String {
+    let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned();
+    for suite in suites {
+        junit_suite(&mut xml, suite);
+    }
+    xml.push_str("</testsuites>\n");
+    xml
+}
+
+fn junit_suite(xml: &mut String, suite: &Suite) {
+    let name = escape(&format!("vss_rig.{}.{}", suite.array, suite.host));
+    let seconds: f64 = suite.outcomes.iter().map(|o| o.elapsed.as_secs_f64()).sum();
+    let _ = writeln!(
+        xml,
+        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"0\" time=\"{seconds:.3}\">",
+        suite.outcomes.len(),
+        suite.failed()
     );
-    for outcome in outcomes {
+    for outcome in &suite.outcomes {
         let _ = write!(
             xml,
-            "    <testcase classname=\"vss_rig.{}\" name=\"{} {}\" time=\"{:.3}\"",
-            escape(array),
+            "    <testcase classname=\"{name}\" name=\"{} {}\" time=\"{:.3}\"",
             escape(outcome.id),
             escape(outcome.title),
             outcome.elapsed.as_secs_f64()
@@ -61,8 +107,7 @@ pub fn junit(array: &str, outcomes: &[Outcome]) -> String {
             ),
         };
     }
-    xml.push_str("  </testsuite>\n</testsuites>\n");
-    xml
+    xml.push_str("  </testsuite>\n");
 }
 
 /// Text as XML 1.0 allows it in content and attributes; characters that XML cannot carry become `?`.
@@ -96,15 +141,18 @@ mod tests {
         }
     }
 
+    fn suite(host: &'static str, outcomes: Vec<Outcome>) -> Suite {
+        Suite {
+            array: "real",
+            host,
+            outcomes,
+        }
+    }
+
     #[test]
     fn junit_failure_is_counted_and_escaped() {
-        let xml = junit(
-            "real",
-            &[
-                outcome(None),
-                outcome(Some("<3> said \"no\"\u{1}\nsecond line")),
-            ],
-        );
+        let failed = outcome(Some("<3> said \"no\"\u{1}\nsecond line"));
+        let xml = junit(&[suite("com", vec![outcome(None), failed])]);
 
         assert!(xml.contains("tests=\"2\" failures=\"1\""), "{xml}");
         assert!(
@@ -118,6 +166,19 @@ mod tests {
     }
 
     #[test]
+    fn junit_each_host_is_a_suite() {
+        let xml = junit(&[
+            suite("in-process", vec![outcome(None)]),
+            suite("com", vec![outcome(None)]),
+        ]);
+
+        for name in ["vss_rig.real.in-process", "vss_rig.real.com"] {
+            let one = format!("<testsuite name=\"{name}\"");
+            assert_eq!(xml.matches(&one).count(), 1, "{xml}");
+        }
+    }
+
+    #[test]
     fn text_line_failure_shows_every_line_of_it() {
         let line = text_line(&outcome(Some("first\nsecond")));
 
@@ -127,9 +188,12 @@ mod tests {
 
     #[test]
     fn text_summary_counts() {
+        let suite = suite("com", vec![outcome(None), outcome(Some("x"))]);
+
         assert_eq!(
-            text_summary("simulated", &[outcome(None), outcome(Some("x"))]),
-            "2 scenarios against the simulated array: 1 passed, 1 failed"
+            text_summary(&suite),
+            "2 scenarios, provider com, real array: 1 passed, 1 failed"
         );
+        assert!(!suite.passed());
     }
 }

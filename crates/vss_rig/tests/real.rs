@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::Duration;
-use vss_rig::array::{Binaries, CREATOR, Daemon, RealArray};
+use vss_rig::array::{Binaries, CREATOR, Daemon, HostKind, RealArray};
 use vss_rig::description::disks;
 use vss_rig::initiator::{ASC_LUN_NOT_SUPPORTED, BLOCK_BYTES, Initiator, InitiatorError};
 use vss_rig::interrupt::Interrupt;
@@ -44,7 +44,7 @@ fn fixture() -> Fixture {
 fn scenarios_against_the_real_array_all_hold() {
     let binaries = Binaries::find(None).unwrap();
     let interrupt = Interrupt::default();
-    let array = RealArray::start(&binaries, &interrupt).unwrap();
+    let array = RealArray::start(&binaries, &HostKind::InProcess, &interrupt).unwrap();
 
     let outcomes = run_all(&array, &[], &interrupt, |_| ()).unwrap();
 

@@ -152,7 +152,17 @@ impl Daemon {
 
     /// Adds a host and gives what its provider and its initiator need.
     pub fn add_host(&self, name: &str, iqn: &str) -> anyhow::Result<Host> {
-        let added = self.cli(&["host", "add", name, "--iqn", iqn])?;
+        self.add_host_with(name, iqn, &[])
+    }
+
+    /// The same for a host that may overwrite its LUNs with copies.
+    pub fn add_resync_host(&self, name: &str, iqn: &str) -> anyhow::Result<Host> {
+        self.add_host_with(name, iqn, &["--allow-resync"])
+    }
+
+    fn add_host_with(&self, name: &str, iqn: &str, options: &[&str]) -> anyhow::Result<Host> {
+        let all = [&["host", "add", name, "--iqn", iqn], options].concat();
+        let added = self.cli(&all)?;
         let line = added["enrolment"]
             .as_str()
             .context("shadowlun host add printed no enrolment line")?;

@@ -4,13 +4,16 @@
 mod daemon;
 mod real;
 mod simulated;
+mod windows;
 
 pub(crate) use daemon::beside;
 pub use daemon::{Binaries, Daemon, Host, Usage};
 pub use real::RealArray;
 pub use simulated::Simulated;
+pub use windows::Windows;
 
 use crate::host::ProviderHost;
+use crate::wine::WindowsParts;
 use array_api::LunId;
 use vss_provider::LunDescription;
 
@@ -23,6 +26,15 @@ pub const ORIGINAL_COUNT: usize = 3;
 /// Size of each of them.
 pub const ORIGINAL_BYTES: u64 = 1 << 30;
 
+/// Where the providers of a [`RealArray`] run.
+#[derive(Clone, Debug)]
+pub enum HostKind {
+    /// The provider's core in the rig's own process.
+    InProcess,
+    /// The provider's executable behind COM, on Windows hosts made of these parts.
+    Com(WindowsParts),
+}
+
 /// What a scenario needs of an array besides its provider.
 ///
 /// **Duties.** [`ORIGINAL_COUNT`] LUNs exist and are mapped to [`CREATOR`]; [`IMPORTER`] is in the same host group and
@@ -30,6 +42,11 @@ pub const ORIGINAL_BYTES: u64 = 1 << 30;
 pub trait ArrayUnderTest {
     /// `simulated` or `real`, for reports.
     fn name(&self) -> &'static str;
+
+    /// The Windows hosts on which providers are loaded; `None` where they run in this process.
+    fn windows(&self) -> Option<&Windows> {
+        None
+    }
 
     /// A provider loaded on `host`, with no memory of earlier ones.
     fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>>;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use super::{ArrayUnderTest, Binaries, CREATOR, Daemon, Host, IMPORTER, ORIGINAL_COUNT};
+use super::{
+    ArrayUnderTest, Binaries, CREATOR, Daemon, Host, HostKind, IMPORTER, ORIGINAL_COUNT, Windows,
+};
 use crate::description::{SeenDisk, disks};
 use crate::host::ProviderHost;
 use crate::in_process::InProcess;
@@ -19,7 +21,8 @@ const SCRATCH_BYTES: usize = 64 << 10;
 
 /// `shadowlund` with a store in a scratch folder: management over HTTPS through a relay, disks over iSCSI.
 pub struct RealArray {
-    // Dropped in this order: the daemon ends before its folder goes.
+    // Dropped in this order: the providers' hosts, the daemon, then its folder.
+    windows: Option<Windows>,
     daemon: Daemon,
     relay: Relay,
     hosts: [Host; 2],
@@ -28,16 +31,20 @@ pub struct RealArray {
 }
 
 impl RealArray {
-    /// Starts the daemon and creates hosts and LUNs.
-    pub fn start(binaries: &Binaries, interrupt: &Interrupt) -> anyhow::Result<Self> {
+    /// Starts the daemon, creates hosts and LUNs, and readies the hosts for providers.
+    pub fn start(
+        binaries: &Binaries,
+        kind: &HostKind,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("shadowlun-rig-")
             .tempdir()?;
         let daemon = Daemon::start(binaries, folder.path(), "8GiB", interrupt)?;
         let relay = Relay::start(daemon.api_address())?;
         let hosts = [
-            daemon.add_host(CREATOR, "iqn.1991-05.com.microsoft:winhost")?,
-            daemon.add_host(IMPORTER, "iqn.1991-05.com.microsoft:backuphost")?,
+            daemon.add_resync_host(CREATOR, "iqn.1991-05.com.microsoft:winhost")?,
+            daemon.add_resync_host(IMPORTER, "iqn.1991-05.com.microsoft:backuphost")?,
         ];
         daemon.cli(&["host", "group", "create", "test"])?;
         for host in &hosts {
@@ -47,6 +54,7 @@ impl RealArray {
             daemon.create_lun(&format!("original-{index}"), "1GiB", CREATOR)?;
         }
         let mut array = Self {
+            windows: None,
             daemon,
             relay,
             hosts,
@@ -59,7 +67,26 @@ impl RealArray {
             "{CREATOR} sees {} of {ORIGINAL_COUNT} LUNs",
             array.originals.len()
         );
+        if let HostKind::Com(parts) = kind {
+            let enrolments = [array.enrolment(CREATOR)?, array.enrolment(IMPORTER)?];
+            array.windows = Some(Windows::start(parts, enrolments, interrupt)?);
+        }
         Ok(array)
+    }
+
+    /// What a provider on `host` needs to reach the array, through the relay.
+    fn enrolment(&self, host: &str) -> anyhow::Result<Enrolment> {
+        let direct = &self.host(host)?.enrolment;
+        Ok(Enrolment::new(
+            &self.relay.address().to_string(),
+            direct.key_pin(),
+            direct.token().clone(),
+        )?)
+    }
+
+    /// Ends the Windows hosts, and looks that nothing is left of them.
+    pub fn end(mut self) -> anyhow::Result<()> {
+        self.windows.take().map_or(Ok(()), Windows::end)
     }
 
     fn host(&self, name: &str) -> anyhow::Result<&Host> {
@@ -90,16 +117,18 @@ impl ArrayUnderTest for RealArray {
         "real"
     }
 
+    fn windows(&self) -> Option<&Windows> {
+        self.windows.as_ref()
+    }
+
     fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>> {
-        let direct = &self.host(host)?.enrolment;
-        let relayed = Enrolment::new(
-            &self.relay.address().to_string(),
-            direct.key_pin(),
-            direct.token().clone(),
-        )?;
+        if let Some(windows) = &self.windows {
+            return Ok(Box::new(windows.host(host)?.load()?));
+        }
+        let enrolment = self.enrolment(host)?;
         let zero = Instant::now();
         Ok(Box::new(InProcess::new(
-            Arc::new(HttpsArray::new(&relayed)),
+            Arc::new(HttpsArray::new(&enrolment)),
             Arc::new(move || zero.elapsed()),
         )))
     }

@@ -27,6 +27,7 @@ impl Simulated {
         let clock = VirtualClock::new();
         let array = SimulatedArray::new(clock.clone());
         array.set_group("test", &[CREATOR, IMPORTER]);
+        array.set_resync_right(CREATOR, true);
         for _ in 0..ORIGINAL_COUNT {
             array.create_lun(ORIGINAL_BYTES, &[CREATOR]);
         }

@@ -3,6 +3,7 @@
 
 use super::stage::{BACKUP, expect, foreign_disk};
 use super::{Scenario, Stage};
+use crate::array::CREATOR;
 use crate::host::ProviderHost as _;
 use crate::sequence::Point;
 use anyhow::ensure;
@@ -39,6 +40,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "T-016",
         title: "OnUnload(TRUE) after the report keeps the copies",
         run: t016,
+    },
+    Scenario {
+        id: "T-018",
+        title: "the last Release during a set releases it",
+        run: t018,
+    },
+    Scenario {
+        id: "T-019",
+        title: "a copy outlives its provider and is deleted through a new one",
+        run: t019,
     },
     Scenario {
         id: "T-030",
@@ -132,6 +143,31 @@ fn t016(stage: &Stage<'_>) -> anyhow::Result<()> {
         set.delete(stage.provider())?;
     }
     Ok(())
+}
+
+fn t018(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let before = stage.array().lun_count()?;
+    for point in Point::unreported() {
+        let provider = stage.array().provider(CREATOR)?;
+        stage.set(&[&[0]]).drive(&*provider, point)?;
+        drop(provider);
+        stage.expect_lun_count_soon(before, &format!("released at {point:?}"))?;
+    }
+    Ok(())
+}
+
+fn t019(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let before = stage.array().lun_count()?;
+    let first = stage.array().provider(CREATOR)?;
+    let mut set = stage.set(&[&[0], &[1]]);
+    set.drive(&*first, Point::Created)?;
+    expect("OnUnload", first.on_unload(true), Hresult::S_OK)?;
+    drop(first);
+    let second = stage.array().provider(CREATOR)?;
+    expect("OnLoad", second.on_load(), Hresult::S_OK)?;
+    // FillInLunInfo, then OnLunEmpty.
+    set.delete(&*second)?;
+    stage.expect_lun_count(before, "after OnLunEmpty in the new provider")
 }
 
 fn t030(stage: &Stage<'_>) -> anyhow::Result<()> {

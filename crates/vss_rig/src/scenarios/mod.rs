@@ -4,17 +4,23 @@
 //! One table names them; the same table runs against every array and every kind of host. Each scenario leaves as many LUNs
 //! on the array as it found; the runner checks that ("no leak").
 
+mod border;
 mod commit;
+mod echo;
 mod importing;
+mod installer;
 mod load;
 mod prepare;
 mod removal;
+mod resync;
 mod stage;
 
 pub use stage::Stage;
 
 use crate::array::ArrayUnderTest;
+use crate::host::ProviderHost as _;
 use crate::interrupt::Interrupt;
+use anyhow::bail;
 use std::time::{Duration, Instant};
 
 /// What a scenario does; `Err` says what it found instead of what the specification wants.
@@ -31,7 +37,7 @@ pub struct Scenario {
     pub run: Run,
 }
 
-/// All scenarios, in the specification's order.
+/// The scenarios for every kind of host, in the specification's order.
 pub fn table() -> Vec<Scenario> {
     [
         load::SCENARIOS,
@@ -39,8 +45,14 @@ pub fn table() -> Vec<Scenario> {
         commit::SCENARIOS,
         importing::SCENARIOS,
         removal::SCENARIOS,
+        resync::SCENARIOS,
     ]
     .concat()
+}
+
+/// The scenarios that need Windows hosts: what COM, registration and processes add.
+pub fn windows_table() -> Vec<Scenario> {
+    [border::SCENARIOS, installer::SCENARIOS].concat()
 }
 
 /// How a scenario went.
@@ -67,7 +79,11 @@ pub fn run_all(
     mut progress: impl FnMut(&Outcome),
 ) -> anyhow::Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
-    for scenario in table() {
+    let mut scenarios = table();
+    if array.windows().is_some() {
+        scenarios.extend(windows_table());
+    }
+    for scenario in scenarios {
         if !only.is_empty() && !only.iter().any(|id| id.eq_ignore_ascii_case(scenario.id)) {
             continue;
         }
@@ -87,9 +103,12 @@ pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Resul
     let result = (scenario.run)(&stage);
     array.set_down(false);
     let calls = stage.trace();
+    if let Some(why) = stage.provider().failure() {
+        bail!("{}: {why}\ncalls:\n{calls}", scenario.id);
+    }
     // The last Release: what the scenario left in progress has to go with it (LOAD-10).
     drop(stage);
-    let lun_count_after = array.lun_count()?;
+    let lun_count_after = stage::settled_lun_count(array, lun_count_before)?;
     let failure = match result {
         Err(error) => Some(format!("{error:#}\ncalls:\n{calls}")),
         Ok(()) if lun_count_after != lun_count_before => Some(format!(

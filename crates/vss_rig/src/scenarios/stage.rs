@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use crate::array::{ArrayUnderTest, CREATOR, lun_id};
+use crate::array::{ArrayUnderTest, CREATOR, Windows, lun_id};
 use crate::host::{LoggedEvent, ProviderHost, Recorded};
 use crate::sequence::{Point, ShadowSet};
 use anyhow::{Context as _, bail, ensure};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 use vss_provider::{Hresult, LunDescription, StorageIdentifier};
 
 /// VSS_CTX_BACKUP without attributes.
 pub(super) const BACKUP: i32 = 0;
+
+/// How long what a Release has to discard may stay.
+const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a scenario stands on: an array, and a provider freshly loaded on the creating host.
 pub struct Stage<'a> {
@@ -25,6 +29,11 @@ impl<'a> Stage<'a> {
     /// The array.
     pub fn array(&self) -> &'a dyn ArrayUnderTest {
         self.array
+    }
+
+    /// The Windows hosts, for the scenarios of [`super::windows_table`].
+    pub fn windows(&self) -> anyhow::Result<&'a Windows> {
+        self.array.windows().context("there are no Windows hosts")
     }
 
     /// The provider on the creating host.
@@ -73,6 +82,12 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// The same after a Release, whose work may outlast the call (LOAD-10).
+    pub fn expect_lun_count_soon(&self, expected: usize, when: &str) -> anyhow::Result<()> {
+        settled_lun_count(self.array, expected)?;
+        self.expect_lun_count(expected, when)
+    }
+
     /// The disk that `host` sees with the identity of `target`, if it does.
     pub fn disk_like(
         &self,
@@ -108,6 +123,21 @@ impl<'a> Stage<'a> {
                 format!("  {} {}{flag}\n", call.method, call.code)
             })
             .collect()
+    }
+}
+
+/// How many LUNs the array has; waits for a while until they are as many as expected.
+pub(super) fn settled_lun_count(
+    array: &dyn ArrayUnderTest,
+    expected: usize,
+) -> anyhow::Result<usize> {
+    let start = Instant::now();
+    loop {
+        let found = array.lun_count()?;
+        if found == expected || start.elapsed() > RELEASE_LIMIT {
+            return Ok(found);
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -22,3 +22,30 @@ pub use host::{Hosting, WineHost};
 pub use parts::WindowsParts;
 pub use programs::CommandOutput;
 pub use usage::ProcessUse;
+
+use crate::interrupt::Interrupt;
+use anyhow::Context as _;
+use std::time::Duration;
+use store::Run;
+
+/// How long a program of [`run_once`] may run.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(600);
+
+/// Runs a Windows program, given with its arguments, in a fresh prefix.
+///
+/// # Errors
+/// When it could not be run, or something of it could not be ended.
+pub fn run_once(
+    parts: &WindowsParts,
+    interrupt: &Interrupt,
+    program: &[String],
+) -> anyhow::Result<CommandOutput> {
+    let (program, arguments) = program.split_first().context("no program")?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let run = Run::start(parts, interrupt)?;
+    let output = run
+        .prefix
+        .run(interrupt, PROGRAM_LIMIT, program, &arguments, None)?;
+    run.end()?;
+    Ok(output)
+}
