@@ -180,12 +180,12 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::data_folder::MemoryFolder;
 
     /// Seals by a machine's number and an exclusive or, so that the plain text does not show.
-    struct Machine(u8);
+    pub(crate) struct Machine(pub(crate) u8);
 
     impl SecretBox for Machine {
         fn protect(&self, secret: &[u8]) -> io::Result<Vec<u8>> {

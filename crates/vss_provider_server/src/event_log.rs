@@ -124,8 +124,10 @@ mod tests {
     use std::sync::Arc;
     use vss_provider::{EventKind, Hresult, Method};
 
+    type Entry = (Severity, u32, [String; 3]);
+
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<(Severity, u32, [String; 3])>>>);
+    struct Written(Arc<Mutex<Vec<Entry>>>);
 
     impl Log for Written {
         fn write(&self, severity: Severity, message_id: u32, inserts: &[String; 3]) {

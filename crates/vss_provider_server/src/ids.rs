@@ -20,6 +20,8 @@ pub const PROVIDER_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const SERVICE_NAME: &str = "ShadowlunProvider";
 /// Its source in the Application event log.
 pub const EVENT_SOURCE: &str = "Shadowlun";
+/// This program's file.
+pub const EXECUTABLE: &str = "shadowlun-provider.exe";
 /// The DLL with the event texts, beside the executable.
 pub const MESSAGE_DLL: &str = "shadowlun-messages.dll";
 /// Folder below %ProgramData% with `provider.toml` (settings) and the enrolment.

@@ -14,6 +14,7 @@
 
 #[cfg(windows)]
 pub mod com;
+pub mod commands;
 pub mod data_folder;
 pub mod enrolment;
 pub mod event_log;
@@ -22,9 +23,11 @@ pub mod ids;
 pub mod lifetime;
 pub mod live;
 pub mod message_file;
+pub mod registration;
 #[cfg(windows)]
 pub mod service;
 pub mod settings;
 pub mod site;
+pub mod status;
 #[cfg(windows)]
 pub mod sys;

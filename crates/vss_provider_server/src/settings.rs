@@ -90,11 +90,15 @@ struct File {
 /// [`FileError`] for a file that is there and cannot be used.
 pub fn load(folder: &dyn DataFolder) -> Result<FileSettings, FileError> {
     let path = folder.path(FILE);
-    let text = folder
-        .read(FILE)
-        .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
-    match text {
-        Ok(text) => parse(path, &text),
+    match folder.read(FILE) {
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => parse(path, &text),
+            // What `>` of Windows PowerShell writes.
+            Err(_) => Err(FileError::Malformed {
+                path,
+                reason: "it is no UTF-8 text; save it as UTF-8".to_owned(),
+            }),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileSettings::default()),
         Err(source) => Err(FileError::Unreadable { path, source }),
     }
@@ -235,13 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_file_is_an_error() {
+    fn file_in_another_encoding_is_an_error() {
         let folder = MemoryFolder::default();
         folder.put(FILE, &[0xFF, 0xFE]);
 
         let error = load(&folder).unwrap_err();
 
-        assert!(matches!(error, FileError::Unreadable { .. }), "{error}");
+        assert!(error.to_string().contains("save it as UTF-8"), "{error}");
     }
 
     #[test]

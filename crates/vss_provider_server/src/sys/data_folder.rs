@@ -7,6 +7,7 @@
 #![expect(unsafe_code)]
 
 use super::{io_error, wide};
+use crate::com::security::Descriptor;
 use crate::data_folder::{DataFolder, FILE_BYTES_MAX, FILE_SDDL, FOLDER_SDDL};
 use crate::{enrolment, ids, settings};
 use std::fs::File;
@@ -14,15 +15,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::windows::fs::MetadataExt as _;
 use std::os::windows::io::FromRawHandle as _;
 use std::path::{Path, PathBuf};
-use windows::Win32::Foundation::{GENERIC_WRITE, HLOCAL, LocalFree};
-use windows::Win32::Security::Authorization::{
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1, SE_FILE_OBJECT,
-    SetNamedSecurityInfoW,
-};
+use windows::Win32::Foundation::GENERIC_WRITE;
+use windows::Win32::Security::Authorization::{SE_FILE_OBJECT, SetNamedSecurityInfoW};
 use windows::Win32::Security::{
     DACL_SECURITY_INFORMATION, GetSecurityDescriptorDacl, GetSecurityDescriptorOwner,
-    OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
-    SECURITY_ATTRIBUTES,
+    OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSID, SECURITY_ATTRIBUTES,
 };
 use windows::Win32::Storage::FileSystem::{
     CREATE_NEW, CreateDirectoryW, CreateFileW, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_REPARSE_POINT,
@@ -58,11 +55,11 @@ impl SystemFolder {
     /// The system's: most often that the caller is no administrator.
     pub fn secure(&self) -> io::Result<()> {
         let folder = self.folder()?;
-        let descriptor = Descriptor::new(FOLDER_SDDL)?;
+        let descriptor = descriptor(FOLDER_SDDL)?;
         let name = wide(folder);
         // SAFETY: `name` ends with a NUL; `attributes` points to the descriptor, which outlives the call.
         let made =
-            unsafe { CreateDirectoryW(PCWSTR(name.as_ptr()), Some(&descriptor.attributes())) };
+            unsafe { CreateDirectoryW(PCWSTR(name.as_ptr()), Some(&attributes(&descriptor))) };
         match made.map_err(io_error) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => return made,
@@ -74,12 +71,12 @@ impl SystemFolder {
                 folder.display()
             )));
         }
-        descriptor.apply_to(folder)?;
-        let files = Descriptor::new(FILE_SDDL)?;
+        apply(&descriptor, folder)?;
+        let closed = self::descriptor(FILE_SDDL)?;
         for file in [settings::FILE, enrolment::FILE] {
             let path = folder.join(file);
             if path.try_exists()? {
-                files.apply_to(&path)?;
+                apply(&closed, &path)?;
             }
         }
         Ok(())
@@ -129,7 +126,7 @@ impl DataFolder for SystemFolder {
 
 /// Makes a file that was not there, with [`FILE_SDDL`], opened by nobody else.
 fn create_closed(path: &Path) -> io::Result<File> {
-    let descriptor = Descriptor::new(FILE_SDDL)?;
+    let descriptor = descriptor(FILE_SDDL)?;
     let name = wide(path);
     // SAFETY: `name` ends with a NUL; `attributes` points to the descriptor, which outlives the call.
     let handle = unsafe {
@@ -137,7 +134,7 @@ fn create_closed(path: &Path) -> io::Result<File> {
             PCWSTR(name.as_ptr()),
             GENERIC_WRITE.0,
             FILE_SHARE_NONE,
-            Some(&descriptor.attributes()),
+            Some(&attributes(&descriptor)),
             CREATE_NEW,
             FILE_ATTRIBUTE_NORMAL,
             None,
@@ -148,67 +145,45 @@ fn create_closed(path: &Path) -> io::Result<File> {
     Ok(unsafe { File::from_raw_handle(handle.0) })
 }
 
-/// A security descriptor that Windows allocated.
-struct Descriptor(PSECURITY_DESCRIPTOR);
+fn descriptor(sddl: &str) -> io::Result<Descriptor> {
+    Descriptor::new(sddl).map_err(io_error)
+}
 
-impl Descriptor {
-    fn new(sddl: &str) -> io::Result<Self> {
-        let mut descriptor = PSECURITY_DESCRIPTOR::default();
-        let text = wide(sddl);
-        // SAFETY: `text` ends with a NUL; `descriptor` receives an allocation that Drop frees.
-        unsafe {
-            ConvertStringSecurityDescriptorToSecurityDescriptorW(
-                PCWSTR(text.as_ptr()),
-                SDDL_REVISION_1,
-                &mut descriptor,
-                None,
-            )
-        }
-        .map_err(io_error)?;
-        Ok(Self(descriptor))
-    }
-
-    fn attributes(&self) -> SECURITY_ATTRIBUTES {
-        SECURITY_ATTRIBUTES {
-            nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
-            lpSecurityDescriptor: self.0.0,
-            bInheritHandle: false.into(),
-        }
-    }
-
-    /// Gives owner and list to what is there already; what inherits from it gets its new share.
-    fn apply_to(&self, path: &Path) -> io::Result<()> {
-        let name = wide(path);
-        let mut owner = PSID::default();
-        let mut dacl = std::ptr::null_mut();
-        let (mut present, mut defaulted) = Default::default();
-        // SAFETY: the descriptor is valid and outlives what points into it; `name` ends with a NUL.
-        unsafe {
-            GetSecurityDescriptorOwner(self.0, &mut owner, &mut defaulted).map_err(io_error)?;
-            GetSecurityDescriptorDacl(self.0, &mut present, &mut dacl, &mut defaulted)
-                .map_err(io_error)?;
-            SetNamedSecurityInfoW(
-                PCWSTR(name.as_ptr()),
-                SE_FILE_OBJECT,
-                OWNER_SECURITY_INFORMATION
-                    | DACL_SECURITY_INFORMATION
-                    | PROTECTED_DACL_SECURITY_INFORMATION,
-                Some(owner),
-                None,
-                Some(dacl),
-                None,
-            )
-        }
-        .ok()
-        .map_err(io_error)
+/// Valid as long as the descriptor.
+fn attributes(descriptor: &Descriptor) -> SECURITY_ATTRIBUTES {
+    SECURITY_ATTRIBUTES {
+        nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+        lpSecurityDescriptor: descriptor.as_raw().0,
+        bInheritHandle: false.into(),
     }
 }
 
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        // SAFETY: the descriptor is LocalAlloc memory of ours, freed once.
-        unsafe { LocalFree(Some(HLOCAL(self.0.0))) };
+/// Gives owner and list to what is there already; what inherits from it gets its new share.
+fn apply(descriptor: &Descriptor, path: &Path) -> io::Result<()> {
+    let name = wide(path);
+    let mut owner = PSID::default();
+    let mut dacl = std::ptr::null_mut();
+    let (mut present, mut defaulted) = Default::default();
+    let raw = descriptor.as_raw();
+    // SAFETY: the descriptor is valid and outlives what points into it; `name` ends with a NUL.
+    unsafe {
+        GetSecurityDescriptorOwner(raw, &mut owner, &mut defaulted).map_err(io_error)?;
+        GetSecurityDescriptorDacl(raw, &mut present, &mut dacl, &mut defaulted)
+            .map_err(io_error)?;
+        SetNamedSecurityInfoW(
+            PCWSTR(name.as_ptr()),
+            SE_FILE_OBJECT,
+            OWNER_SECURITY_INFORMATION
+                | DACL_SECURITY_INFORMATION
+                | PROTECTED_DACL_SECURITY_INFORMATION,
+            Some(owner),
+            None,
+            Some(dacl),
+            None,
+        )
     }
+    .ok()
+    .map_err(io_error)
 }
 
 #[cfg(test)]

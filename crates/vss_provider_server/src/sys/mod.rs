@@ -3,11 +3,15 @@
 
 mod data_folder;
 mod event_log;
+mod messages;
 mod secrets;
+mod system;
+mod vss;
 
 pub use data_folder::SystemFolder;
 pub use event_log::SystemLog;
 pub use secrets::Dpapi;
+pub use system::Windows;
 
 use std::ffi::OsStr;
 use std::io;
@@ -27,5 +31,13 @@ fn io_error(error: windows::core::Error) -> io::Error {
     match code & 0xFFFF_0000 {
         FACILITY_WIN32 => io::Error::from_raw_os_error((code & 0xFFFF).cast_signed()),
         _ => io::Error::from_raw_os_error(code.cast_signed()),
+    }
+}
+
+/// The HRESULT of an [`io::Error`]'s code, which is a Win32 one or an HRESULT already.
+fn win32_code(raw: i32) -> u32 {
+    match raw.cast_unsigned() {
+        code @ 0..=0xFFFF => FACILITY_WIN32 | code,
+        code => code,
     }
 }

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line. Exit codes: 0 done; 1 failed, or `status` found something that is not in order; 2 wrong usage.
+
+mod enroll;
+
+use crate::data_folder::DataFolder;
+use crate::enrolment::{self, SecretBox};
+use crate::registration::{self, Hosting, System};
+use crate::{ids, settings, status};
+use array_api::{Array, ArrayError, ArrayInfo, Enrolment, HttpsArray};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a command waits for the array.
+const ASK_MAX: Duration = Duration::from_secs(5);
+
+/// Installs and looks after the Shadowlun VSS hardware provider on this Windows Server.
+///
+/// Run it in an elevated command prompt. Exit codes: 0 done; 1 failed, or 'status' found something that is not in order;
+/// 2 the command was wrong.
+#[derive(Debug, Parser)]
+#[command(
+    name = "shadowlun-provider",
+    version,
+    after_help = "Examples:
+  shadowlun-provider install
+  shadowlun-provider enroll -
+  shadowlun-provider status"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Registers the provider with COM, the event log and VSS; over an earlier installation it is an update.
+    #[command(
+        after_help = "The files stay where they are: put shadowlun-provider.exe and shadowlun-messages.dll into their folder first.
+When something fails, what was installed so far is removed again.
+
+Examples:
+  shadowlun-provider install
+  shadowlun-provider install --hosting local-server"
+    )]
+    Install {
+        /// How COM starts the provider.
+        #[arg(long, value_enum, default_value = "service")]
+        hosting: HostingName,
+    },
+    /// Takes the provider out of VSS, the event log and COM. Files, settings and enrolment stay.
+    Uninstall,
+    /// Shows whether everything that a backup needs is in order.
+    Status {
+        /// Prints JSON for scripts instead of a table for people.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes this host know its array.
+    #[command(
+        after_help = "The line is what 'shadowlun host add' printed on the array. It holds this host's secret: with '-' it is
+read from the standard input and stands in no list of processes and no history.
+
+Examples:
+  shadowlun-provider enroll -
+  shadowlun-provider enroll - < line.txt"
+    )]
+    Enroll {
+        /// The enrolment line, or '-' to read it from the standard input.
+        line: String,
+        /// Does not ask the array whether it is the right one and knows this host.
+        #[arg(long)]
+        no_check: bool,
+    },
+    /// Makes this host forget its array.
+    Unenroll,
+    /// Prints the settings file with every setting at its default.
+    #[command(after_help = r"Examples:
+  shadowlun-provider print-settings > %ProgramData%\Shadowlun\provider.toml")]
+    PrintSettings,
+    /// Serves as the Windows service; the service control manager starts it.
+    #[command(hide = true)]
+    Service,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum HostingName {
+    /// A Windows service, started on demand.
+    Service,
+    /// An executable, started on demand.
+    LocalServer,
+}
+
+/// What the commands work on.
+pub struct Host<'a> {
+    /// Registry, services, VSS.
+    pub system: &'a dyn System,
+    /// The provider's own files.
+    pub folder: &'a dyn DataFolder,
+    /// Seals the token.
+    pub secrets: &'a dyn SecretBox,
+    /// Runs as the service, until it is stopped; why not.
+    pub serve: fn() -> Result<(), String>,
+}
+
+/// Carries a command out.
+pub fn run(host: &Host<'_>, arguments: Arguments) -> ExitCode {
+    let done = match arguments.command {
+        Command::Install { hosting } => install(host, hosting),
+        Command::Uninstall => uninstall(host.system),
+        Command::Status { json } => return show_status(host, json),
+        Command::Enroll { line, no_check } => enroll::line(&line, &mut std::io::stdin().lock())
+            .and_then(|line| {
+                let ask = (!no_check).then_some(ask as _);
+                enroll::enroll(host.folder, host.secrets, &line, ask)
+            }),
+        Command::Unenroll => unenroll(host.folder),
+        Command::PrintSettings => Ok(settings::EXAMPLE.to_owned()),
+        Command::Service => (host.serve)().map(|()| String::new()),
+    };
+    match done {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            eprintln!("{}", text.trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Who the array is; connects, asks, hangs up.
+fn ask(enrolment: &Enrolment) -> Result<ArrayInfo, ArrayError> {
+    HttpsArray::new(enrolment).info(ASK_MAX)
+}
+
+fn install(host: &Host<'_>, hosting: HostingName) -> Result<String, String> {
+    let hosting = match hosting {
+        HostingName::Service => Hosting::Service,
+        HostingName::LocalServer => Hosting::LocalServer,
+    };
+    registration::install(host.system, hosting).map_err(|failure| failure.to_string())?;
+    let next = match enrolment::load(host.folder, host.secrets) {
+        Ok(_) => "This host is enrolled already.".to_owned(),
+        Err(error) => format!("Next: {error}; {}.", error.remedy()),
+    };
+    Ok(format!(
+        "{} {} is installed and registered with VSS.\n{next}\n",
+        ids::PROVIDER_NAME,
+        ids::PROVIDER_VERSION
+    ))
+}
+
+fn uninstall(system: &dyn System) -> Result<String, String> {
+    let left = registration::uninstall(system).map_err(|failure| failure.to_string())?;
+    if !left.is_empty() {
+        return Err(format!(
+            "The provider is taken out of VSS, but this could not be removed:\n{}",
+            registration::list(&left)
+        ));
+    }
+    Ok(
+        "The provider is uninstalled. Files, settings and enrolment stay; 'shadowlun-provider unenroll' removes the enrolment.\n"
+            .to_owned(),
+    )
+}
+
+fn show_status(host: &Host<'_>, json: bool) -> ExitCode {
+    let status = status::look(host.system, host.folder, host.secrets, &ask);
+    match json {
+        true => println!(
+            "{}",
+            serde_json::to_string_pretty(&status).expect("texts and flags have a JSON form")
+        ),
+        false => print!("{}", status.table()),
+    }
+    match status.in_order {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn unenroll(folder: &dyn DataFolder) -> Result<String, String> {
+    match enrolment::remove(folder) {
+        Ok(true) => Ok(
+            "This host is no longer enrolled. To end its rights, run 'shadowlun host remove' on the array.\n"
+                .to_owned(),
+        ),
+        Ok(false) => Ok("This host was not enrolled.\n".to_owned()),
+        Err(error) => Err(format!(
+            "The enrolment {} cannot be removed: {error}. Run the command as administrator.",
+            folder.path(enrolment::FILE).display()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn command_line_is_well_formed_and_hides_what_people_do_not_call() {
+        Arguments::command().debug_assert();
+
+        let help = Arguments::command().render_long_help().to_string();
+
+        for command in ["install", "uninstall", "status", "enroll", "unenroll"] {
+            assert!(help.contains(command), "{help}");
+        }
+        assert!(help.contains("Examples:") && help.contains("Exit codes"));
+        assert!(!help.contains("service control manager"), "{help}");
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2() {
+        for wrong in [
+            &["x"][..],
+            &["x", "enroll"],
+            &["x", "install", "--hosting", "dll"],
+        ] {
+            let error = Arguments::try_parse_from(wrong).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong:?}");
+        }
+    }
+}

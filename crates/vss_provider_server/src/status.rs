@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `status`: whether everything that a backup needs is in order, one line each, with a remedy for what is not.
+
+use crate::data_folder::DataFolder;
+use crate::enrolment::{self, SecretBox};
+use crate::registration::{self, Hosting, System, SystemError, quoted};
+use crate::{event_log, ids, settings};
+use array_api::{ArrayError, ArrayInfo, Enrolment};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+const INSTALL_AGAIN: &str = "run 'shadowlun-provider install'";
+/// VSS_PROV_HARDWARE.
+const HARDWARE: i32 = 3;
+
+/// What was looked at.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Whether every line is.
+    pub in_order: bool,
+    /// In the order in which a person should mend them.
+    pub lines: Vec<Line>,
+}
+
+/// One thing.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    /// What.
+    pub what: &'static str,
+    /// Whether it is in order.
+    pub in_order: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// What was found, or what is wrong and what to do about it.
+type Finding = Result<String, (String, String)>;
+
+/// Looks at everything; `ask` asks the enrolled array who it is. Changes nothing, except that it makes the
+/// event file where one is set and missing.
+pub fn look(
+    system: &dyn System,
+    folder: &dyn DataFolder,
+    secrets: &dyn SecretBox,
+    ask: &dyn Fn(&Enrolment) -> Result<ArrayInfo, ArrayError>,
+) -> Status {
+    let enrolment = enrolment::load(folder, secrets);
+    let array = match &enrolment {
+        Ok(enrolment) => array(ask(enrolment)),
+        Err(_) => bad("not asked", "enroll this host first"),
+    };
+    let enrolment = match &enrolment {
+        Ok(enrolment) => Ok(format!(
+            "{}, key {}",
+            enrolment.address(),
+            enrolment.key_pin()
+        )),
+        Err(error) => bad(error, error.remedy()),
+    };
+    let hosting = hosting(system);
+    let service = match hosting {
+        Ok(Hosting::LocalServer) => Ok("not needed with this hosting".to_owned()),
+        _ => service(system),
+    };
+    let com_class = hosting.map(|hosting| match hosting {
+        Hosting::Service => "hosted by the service".to_owned(),
+        Hosting::LocalServer => "hosted by the executable".to_owned(),
+    });
+    let lines: Vec<_> = [
+        ("files", files(system)),
+        ("COM class", com_class),
+        ("service", service),
+        ("event source", event_source(system)),
+        ("registered in VSS", registered(system)),
+        ("settings", settings(folder)),
+        ("enrolment", enrolment),
+        ("array", array),
+    ]
+    .into_iter()
+    .map(line)
+    .collect();
+    Status {
+        in_order: lines.iter().all(|line| line.in_order),
+        lines,
+    }
+}
+
+impl Status {
+    /// For people.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        for line in &self.lines {
+            let mark = if line.in_order { "ok " } else { "BAD" };
+            let _ = writeln!(text, "{mark}  {:<18} {}", line.what, line.found);
+            if let Some(remedy) = &line.remedy {
+                let _ = writeln!(text, "     {:<18} -> {remedy}", "");
+            }
+        }
+        text
+    }
+}
+
+fn line((what, finding): (&'static str, Finding)) -> Line {
+    let (in_order, found, remedy) = match finding {
+        Ok(found) => (true, found, None),
+        Err((found, remedy)) => (false, found, Some(remedy)),
+    };
+    Line {
+        what,
+        in_order,
+        found,
+        remedy,
+    }
+}
+
+fn bad<T>(found: impl ToString, remedy: &str) -> Result<T, (String, String)> {
+    Err((found.to_string(), remedy.to_owned()))
+}
+
+fn unknown(error: SystemError) -> (String, String) {
+    let remedy = "run 'shadowlun-provider status' as administrator, in an elevated command prompt";
+    (error.to_string(), remedy.to_owned())
+}
+
+fn files(system: &dyn System) -> Finding {
+    let reinstall = |error: SystemError| {
+        let remedy =
+            "put shadowlun-provider.exe and shadowlun-messages.dll of one version in one folder";
+        (error.to_string(), remedy.to_owned())
+    };
+    let files = system.files().map_err(reinstall)?;
+    system.check_messages(&files.messages).map_err(reinstall)?;
+    Ok(format!("{} ({})", files.executable, ids::PROVIDER_VERSION))
+}
+
+fn hosting(system: &dyn System) -> Result<Hosting, (String, String)> {
+    let text = |key: &str, name: &str| system.text(key, name).map_err(unknown);
+    let class = text(&registration::class_key(), "AppID")?;
+    let service = text(&registration::app_key(), registration::LOCAL_SERVICE)?;
+    let server = text(&registration::local_server_key(), "")?;
+    match (class, service, server) {
+        (None, _, _) => bad("not registered", INSTALL_AGAIN),
+        (Some(_), Some(name), None) if name == ids::SERVICE_NAME => Ok(Hosting::Service),
+        (Some(_), None, Some(command)) => {
+            let ours = system.files().map_err(unknown)?.executable;
+            match command == quoted(&ours) {
+                true => Ok(Hosting::LocalServer),
+                false => bad(format!("starts {command}"), INSTALL_AGAIN),
+            }
+        }
+        _ => bad("its keys do not fit together", INSTALL_AGAIN),
+    }
+}
+
+fn service(system: &dyn System) -> Finding {
+    match system.service().map_err(unknown)? {
+        None => bad("not installed", INSTALL_AGAIN),
+        Some(service) => {
+            let ours = system.files().map_err(unknown)?.executable;
+            match service.command.contains(&ours) {
+                true => Ok(service.state.to_owned()),
+                false => bad(format!("starts {}", service.command), INSTALL_AGAIN),
+            }
+        }
+    }
+}
+
+fn event_source(system: &dyn System) -> Finding {
+    let key = registration::event_source_key();
+    let found = system.text(&key, "EventMessageFile").map_err(unknown)?;
+    let ours = system.files().map_err(unknown)?.messages;
+    match found {
+        Some(found) if found == ours => Ok(format!("Application log, {}", ids::EVENT_SOURCE)),
+        Some(found) => bad(format!("reads {found}"), INSTALL_AGAIN),
+        None => bad("not registered", INSTALL_AGAIN),
+    }
+}
+
+fn registered(system: &dyn System) -> Finding {
+    let Some(found) = system.registered().map_err(unknown)? else {
+        return bad("no", INSTALL_AGAIN);
+    };
+    let ours = found.kind == HARDWARE
+        && found.class_id == ids::CLASS_ID
+        && found.version_id == ids::VERSION_ID;
+    match ours {
+        true => Ok(format!("version {}", found.version)),
+        false => bad(format!("another version: {}", found.version), INSTALL_AGAIN),
+    }
+}
+
+fn settings(folder: &dyn DataFolder) -> Finding {
+    let settings = match settings::load(folder) {
+        Ok(settings) => settings,
+        Err(error) => return bad(&error, error.remedy()),
+    };
+    match settings.event_file {
+        None => Ok(match folder.read(settings::FILE) {
+            Ok(_) => format!("{} fits", folder.path(settings::FILE).display()),
+            Err(_) => "the defaults".to_owned(),
+        }),
+        Some(file) => match event_log::check_event_file(&file) {
+            Ok(()) => Ok(format!("events also go to {}", file.display())),
+            Err(error) => bad(
+                format!(
+                    "the event file {} cannot be written: {error}",
+                    file.display()
+                ),
+                "make its folder, let SYSTEM write there, or choose another event_file",
+            ),
+        },
+    }
+}
+
+fn array(answer: Result<ArrayInfo, ArrayError>) -> Finding {
+    match answer {
+        Ok(info) => Ok(format!(
+            "{} answers; this host is {} there",
+            info.name, info.host
+        )),
+        Err(error) => bad(&error.message, &error.remedy),
+    }
+}
+
+#[cfg(test)]
+mod tests;
