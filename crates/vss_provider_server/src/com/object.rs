@@ -311,3 +311,7 @@ impl IVssProviderNotifications_Impl for ProviderObject_Impl {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "object_tests.rs"]
+mod tests;

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The object through its vtables, as COM calls it, in this process.
+
+// UNSAFETY: calls COM methods with pointers.
+#![expect(unsafe_code)]
+
+use super::*;
+use crate::com::factory::Factory;
+use array_api::simulated::{SimulatedArray, VirtualClock};
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::sync::Mutex;
+use uuid::Uuid;
+use vss_provider::{Event, EventKind, EventSink, LunDescription, Settings, identity};
+use windows::Win32::Foundation::{
+    CLASS_E_NOAGGREGATION, CO_E_SERVER_STOPPING, E_INVALIDARG, E_NOINTERFACE, E_NOTIMPL, S_FALSE,
+    S_OK,
+};
+use windows::Win32::Storage::Vss::{
+    IVssFileShareSnapshotProvider, IVssHardwareSnapshotProvider, IVssHardwareSnapshotProviderEx,
+    IVssSoftwareSnapshotProvider,
+};
+use windows::Win32::System::Com::IClassFactory;
+use windows::core::imp::IAgileObject;
+
+const VETO: HRESULT = HRESULT(Hresult::VSS_E_PROVIDER_VETO.0.cast_signed());
+const FINISHED: HRESULT = HRESULT(Hresult::VSS_S_ASYNC_FINISHED.0.cast_signed());
+
+thread_local! {
+    /// The array of this test, for the factory, which runs on the test's thread.
+    static ARRAY: SimulatedArray = SimulatedArray::new(VirtualClock::new());
+    static EVENTS: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
+    static LOG_IS_BROKEN: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Log;
+
+impl EventSink for Log {
+    fn report(&self, event: &Event) {
+        assert!(!LOG_IS_BROKEN.get(), "the event log is broken");
+        EVENTS.with_borrow_mut(|events| events.push(event.clone()));
+    }
+}
+
+struct Bench {
+    factory: IClassFactory,
+    lifetime: Arc<Lifetime>,
+}
+
+fn bench() -> Bench {
+    let lifetime = Lifetime::new();
+    let factory = IClassFactory::from(Factory {
+        live: Arc::default(),
+        lifetime: Arc::clone(&lifetime),
+        events: Arc::new(Log),
+        site: || Site {
+            array: ARRAY.with(|array| array.host("here")),
+            events: Arc::new(Log),
+            settings: Settings::default(),
+        },
+        locks: Mutex::default(),
+    });
+    Bench { factory, lifetime }
+}
+
+impl Bench {
+    fn load<T: Interface>(&self) -> windows::core::Result<T> {
+        // SAFETY: no outer object.
+        unsafe { self.factory.CreateInstance(None) }
+    }
+}
+
+fn create_lun() -> LunDescription {
+    let array = ARRAY.with(Clone::clone);
+    let lun = array.create_lun(1 << 30, &["here"]);
+    let infos = array.host("here").query(vss_provider::budget::TICK, &[lun]);
+    let info = infos.expect("the array is up").remove(0);
+    identity::describe(&info.expect("it is there").identity)
+}
+
+/// A structure as VSS makes it; its blocks are freed with it.
+struct Lun(VDS_LUN_INFORMATION);
+
+impl Lun {
+    fn new(lun: &LunDescription) -> Self {
+        let mut raw = Self(VDS_LUN_INFORMATION::default());
+        raw.write(lun);
+        raw
+    }
+
+    fn write(&mut self, lun: &LunDescription) {
+        // SAFETY: a whole structure, with blocks of task memory.
+        unsafe { write_luns(&CoTaskMemory, &raw mut self.0, std::slice::from_ref(lun)) }
+            .expect("there is memory");
+    }
+
+    fn read(&self) -> LunDescription {
+        // SAFETY: a whole structure.
+        unsafe { read_lun(&raw const self.0) }.expect("it is whole")
+    }
+}
+
+impl Drop for Lun {
+    fn drop(&mut self) {
+        self.write(&LunDescription::default());
+    }
+}
+
+fn code(result: windows::core::Result<()>) -> HRESULT {
+    result.err().map_or(S_OK, |error| error.code())
+}
+
+/// T-008, T-009, REG-5..REG-10: one identity, no interface of another kind of provider, none of COM's short cuts.
+#[test]
+fn t008_t009_every_interface_leads_to_every_other_and_to_no_stranger() {
+    let object: IUnknown = bench().load().expect("it loads");
+    let interfaces = [
+        IUnknown::IID,
+        IVssHardwareSnapshotProvider::IID,
+        IVssHardwareSnapshotProviderEx::IID,
+        IVssProviderCreateSnapshotSet::IID,
+        IVssProviderNotifications::IID,
+    ];
+    let strangers = [
+        IVssSoftwareSnapshotProvider::IID,
+        IVssFileShareSnapshotProvider::IID,
+        IAgileObject::IID,
+    ];
+    let query = |from: &IUnknown, to: &GUID| {
+        let mut found = ptr::null_mut();
+        // SAFETY: any interface pointer begins with the vtable of IUnknown.
+        let code = unsafe { from.query(to, &raw mut found) };
+        // SAFETY: as above; NULL is `None`.
+        (code, unsafe { mem_option(found) })
+    };
+    for from in interfaces {
+        let from = query(&object, &from).1.expect("it is there");
+        for to in interfaces {
+            let to = query(&from, &to).1.expect("it is there");
+            let identity: IUnknown = to.cast().expect("it is there");
+            assert_eq!(identity.as_raw(), object.as_raw());
+        }
+        for stranger in strangers {
+            assert!(matches!(query(&from, &stranger), (E_NOINTERFACE, None)));
+        }
+    }
+}
+
+/// # Safety
+/// NULL, or an interface pointer whose reference is handed over.
+unsafe fn mem_option(pointer: *mut c_void) -> Option<IUnknown> {
+    // SAFETY: the caller's promise.
+    (!pointer.is_null()).then(|| unsafe { IUnknown::from_raw(pointer) })
+}
+
+/// T-230, T-231, CAP-2, REU-2: also where the caller's place held something.
+#[test]
+fn t230_t231_reserved_methods_are_not_implemented_and_store_nothing() {
+    let object: IVssHardwareSnapshotProviderEx = bench().load().expect("it loads");
+    let mut mask = 7_u64;
+    let vtable = object.vtable();
+    // SAFETY: a place of ours; no LUNs.
+    unsafe {
+        let code = (vtable.GetProviderCapabilities)(object.as_raw(), &raw mut mask);
+        assert_eq!((code, mask), (E_NOTIMPL, 0));
+        let code = (vtable.OnReuseLuns)(object.as_raw(), ptr::null(), ptr::null(), 3);
+        assert_eq!(code, E_NOTIMPL);
+    }
+}
+
+/// T-128, GEN-3, GEN-5, GEN-6, ALS-12.
+#[test]
+fn t128_null_and_negative_counts_are_invalid_and_out_values_are_empty() {
+    let object: IVssHardwareSnapshotProviderEx = bench().load().expect("it loads");
+    let mut supported = BOOL(1);
+    let mut operation = ptr::without_provenance_mut(1);
+    let vtable = object.vtable();
+    let base = &vtable.base__;
+    let (this, no) = (object.as_raw(), ptr::null_mut());
+    let none = ptr::null::<VDS_LUN_INFORMATION>();
+    let mut lun = Lun::new(&LunDescription::default());
+    let id = GUID::from_u128(1);
+    // SAFETY: what is not NULL leads to places of ours.
+    unsafe {
+        let are =
+            |count, luns, out| (base.AreLunsSupported)(this, count, 0, none.cast(), luns, out);
+        assert_eq!(are(1, no, &raw mut supported), E_INVALIDARG);
+        assert_eq!(supported, BOOL(0));
+        assert_eq!(are(-1, &raw mut lun.0, &raw mut supported), E_INVALIDARG);
+        assert_eq!(are(0, no, ptr::null_mut()), E_INVALIDARG);
+        assert_eq!(are(0, no, &raw mut supported), S_OK);
+        supported = BOOL(1);
+        let code = (base.FillInLunInfo)(this, none.cast(), no, &raw mut supported);
+        assert_eq!((code, supported), (E_INVALIDARG, BOOL(0)));
+        let begin = |count| (base.BeginPrepareSnapshot)(this, id, id, 0, count, none.cast(), no);
+        assert_eq!(
+            (begin(-1), begin(0), begin(1)),
+            (E_INVALIDARG, E_INVALIDARG, E_INVALIDARG)
+        );
+        let targets = |count, from, to| (base.GetTargetLuns)(this, count, none.cast(), from, to);
+        assert_eq!(targets(1, none, &raw mut lun.0), E_INVALIDARG);
+        assert_eq!(targets(1, &raw const lun.0, no), E_INVALIDARG);
+        assert_eq!(
+            (targets(0, none, no), targets(-1, none, no)),
+            (S_OK, E_INVALIDARG)
+        );
+        let locate = |count| (base.LocateLuns)(this, count, none);
+        assert_eq!(
+            (locate(0), locate(1), locate(-1)),
+            (S_OK, E_INVALIDARG, E_INVALIDARG)
+        );
+        assert_eq!((base.OnLunEmpty)(this, none.cast(), none), E_INVALIDARG);
+        let change = |count| (vtable.OnLunStateChange)(this, none, none, count, 0x800);
+        assert_eq!(
+            (change(0), change(1), change(u32::MAX)),
+            (S_OK, E_INVALIDARG, E_INVALIDARG)
+        );
+        let code = (vtable.ResyncLuns)(this, none, none, 1, &raw mut operation);
+        assert_eq!((code, operation), (E_INVALIDARG, ptr::null_mut()));
+        assert_eq!(
+            (vtable.ResyncLuns)(this, none, none, 0, ptr::null_mut()),
+            E_INVALIDARG
+        );
+    }
+    assert_eq!(EVENTS.take(), [], "malformed input goes without an event");
+}
+
+/// T-120, T-123, GTL-6, FIL-3, OLE-4: one set through every vtable, with memory that changes its owner.
+#[test]
+fn t123_a_whole_set_of_two_luns() {
+    let bench = bench();
+    let provider: IVssHardwareSnapshotProviderEx = bench.load().expect("it loads");
+    let creation: IVssProviderCreateSnapshotSet = provider.cast().expect("it is there");
+    let (set, snapshot) = (GUID::from_u128(1), GUID::from_u128(2));
+    let mut sources = [Lun::new(&create_lun()), Lun::new(&create_lun())];
+    let raw: *mut VDS_LUN_INFORMATION = (&raw mut sources).cast();
+    let mut targets = [Lun::new(&Default::default()), Lun::new(&Default::default())];
+    let copies: *mut VDS_LUN_INFORMATION = (&raw mut targets).cast();
+    let mut supported = BOOL(0);
+    // SAFETY: arrays of two, in places of ours. A `Lun` is the structure and nothing else.
+    unsafe {
+        (provider.AreLunsSupported(2, 0, ptr::null(), raw, &raw mut supported)).expect("ours");
+        assert!(supported.as_bool());
+        (provider.BeginPrepareSnapshot(set, snapshot, 0, 2, ptr::null(), raw)).expect("begins");
+        creation.EndPrepareSnapshots(set).expect("ready");
+        creation.PreCommitSnapshots(set).expect("armed");
+        creation.CommitSnapshots(set).expect("captured");
+        creation.PostCommitSnapshots(set, 1).expect("thawed");
+        (provider.GetTargetLuns(2, ptr::null(), raw, copies)).expect("told");
+        let both = std::slice::from_raw_parts(copies, 2);
+        provider.LocateLuns(both).expect("mapped");
+        for target in &mut targets {
+            let told = target.read();
+            assert_eq!((told.version, told.disk_signature), (1, Uuid::nil()));
+            target.write(&LunDescription {
+                bus_type: 9,
+                disk_signature: Uuid::from_u128(5),
+                ..told.clone()
+            });
+            supported = BOOL(0);
+            (provider.FillInLunInfo(ptr::null(), &raw mut target.0, &raw mut supported))
+                .expect("known");
+            assert!(supported.as_bool());
+            let filled = target.read();
+            assert_eq!((filled.version, filled.disk_signature), (1, Uuid::nil()));
+            assert_eq!(filled.identifiers, told.identifiers);
+        }
+        creation.PreFinalCommitSnapshots(set).expect("in order");
+        creation.PostFinalCommitSnapshots(set).expect("in order");
+        for target in &targets {
+            provider
+                .OnLunEmpty(ptr::null(), &raw const target.0)
+                .expect("deleted");
+            provider
+                .OnLunEmpty(ptr::null(), &raw const target.0)
+                .expect("repeatable");
+        }
+    }
+}
+
+/// GTL-9, GTL-10, T-130.
+#[test]
+fn get_target_luns_in_the_wrong_state_is_vetoed_and_leaves_destinations_zero() {
+    let provider: IVssHardwareSnapshotProviderEx = bench().load().expect("it loads");
+    let source = Lun::new(&create_lun());
+    let mut target = Lun(VDS_LUN_INFORMATION::default());
+    // SAFETY: arrays of one.
+    let result =
+        unsafe { provider.GetTargetLuns(1, ptr::null(), &raw const source.0, &raw mut target.0) };
+    assert_eq!(code(result), VETO);
+    assert_eq!(target.0, VDS_LUN_INFORMATION::default());
+}
+
+fn begin(bench: &Bench) -> IVssHardwareSnapshotProviderEx {
+    let provider: IVssHardwareSnapshotProviderEx = bench.load().expect("it loads");
+    let mut source = Lun::new(&create_lun());
+    let (set, snapshot) = (GUID::from_u128(1), GUID::from_u128(2));
+    let lun = &raw mut source.0;
+    // SAFETY: an array of one.
+    unsafe { provider.BeginPrepareSnapshot(set, snapshot, 0, 1, ptr::null(), lun) }
+        .expect("begins");
+    provider
+}
+
+/// T-013, T-014, T-015, LOAD-5, LOAD-6: S_FALSE comes through the vtable.
+#[test]
+fn t014_unload_is_refused_while_a_set_is_pending() {
+    let bench = bench();
+    let provider = begin(&bench);
+    let notifications: IVssProviderNotifications = provider.cast().expect("it is there");
+    let this = notifications.as_raw();
+    let vtable = notifications.vtable();
+    // SAFETY: no pointers.
+    unsafe {
+        assert_eq!((vtable.OnUnload)(this, BOOL(0)), S_FALSE);
+        assert_eq!((vtable.OnUnload)(this, BOOL(1)), S_OK);
+        assert_eq!((vtable.OnUnload)(this, BOOL(0)), S_OK);
+    }
+}
+
+/// T-018, LOAD-10, ASY-5: the last Release gives the set up before it returns, and the server may end.
+#[test]
+fn t018_last_release_is_a_forced_unload() {
+    let bench = bench();
+    let provider = begin(&bench);
+    let array = ARRAY.with(|array| array.host("here"));
+    let reserved = || {
+        let orphans = array.orphans(vss_provider::budget::TICK);
+        orphans.expect("the array is up").len()
+    };
+    assert_eq!(reserved(), 1);
+    assert!(!bench.lifetime.close_if_unused());
+    drop(provider);
+    assert_eq!(reserved(), 0);
+    assert!(bench.lifetime.close_if_unused());
+}
+
+/// T-011, LOAD-4.
+#[test]
+fn t011_on_load_keeps_nothing() {
+    let notifications: IVssProviderNotifications = bench().load().expect("it loads");
+    let callback: IUnknown = bench().load().expect("it loads");
+    let references = || {
+        let again = ManuallyDrop::new(callback.clone());
+        let vtable = again.vtable();
+        // SAFETY: gives back the reference of the line above.
+        unsafe { (vtable.Release)(again.as_raw()) }
+    };
+    let before = references();
+    // SAFETY: no pointers but counted references.
+    unsafe {
+        notifications.OnLoad(&callback).expect("always");
+        notifications.OnLoad(None).expect("always");
+    }
+    assert_eq!(references(), before);
+}
+
+/// ASY-1, ASY-2, ASY-5, RSY-14: the operation outlives the provider's object, and keeps the server up.
+#[test]
+fn resync_gives_a_finished_operation_of_its_own() {
+    let bench = bench();
+    let provider: IVssHardwareSnapshotProviderEx = bench.load().expect("it loads");
+    // SAFETY: no LUNs.
+    let operation = unsafe { provider.ResyncLuns(ptr::null(), ptr::null(), 0) }.expect("done");
+    drop(provider);
+    assert!(!bench.lifetime.close_if_unused());
+    let mut status = S_FALSE;
+    let vtable = operation.vtable();
+    // SAFETY: a place of ours, or NULL where the interface allows it.
+    unsafe {
+        let query = |to| (vtable.QueryStatus)(operation.as_raw(), to, ptr::null_mut());
+        assert_eq!((query(&raw mut status), status), (S_OK, FINISHED));
+        assert_eq!(query(ptr::null_mut()), E_INVALIDARG);
+        assert_eq!((vtable.Wait)(operation.as_raw(), u32::MAX), S_OK);
+        assert_eq!((vtable.Cancel)(operation.as_raw()), FINISHED);
+    }
+    drop(operation);
+    assert!(bench.lifetime.close_if_unused());
+}
+
+/// T-234, GEN-7: a panic below a method comes out as VETO; the object still answers.
+#[test]
+fn t234_panic_below_a_method_is_a_veto() {
+    let provider: IVssHardwareSnapshotProviderEx = bench().load().expect("it loads");
+    let stranger = Lun::new(&LunDescription::default());
+    // SAFETY: an array of one.
+    let locate = || code(unsafe { provider.LocateLuns(std::slice::from_ref(&stranger.0)) });
+    LOG_IS_BROKEN.set(true);
+    assert_eq!(locate(), VETO);
+    LOG_IS_BROKEN.set(false);
+    assert_eq!(locate(), VETO);
+    let kinds: Vec<_> = EVENTS.take().iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::NotOurLun]);
+}
+
+#[test]
+fn factory_refuses_aggregation_and_works_after_it() {
+    let bench = bench();
+    let outer: IUnknown = bench.load().expect("it loads");
+    // SAFETY: a counted reference.
+    let refused = unsafe { bench.factory.CreateInstance::<_, IUnknown>(&outer) };
+    assert_eq!(
+        refused.expect_err("it is refused").code(),
+        CLASS_E_NOAGGREGATION
+    );
+    drop(outer);
+    assert!(
+        bench.lifetime.close_if_unused(),
+        "nothing is left of the refused one"
+    );
+}
+
+#[test]
+fn factory_lock_keeps_the_server_up_until_it_is_taken_back() {
+    let bench = bench();
+    // SAFETY: no pointers.
+    unsafe {
+        bench.factory.LockServer(true).expect("it is open");
+        assert!(!bench.lifetime.close_if_unused());
+        bench.factory.LockServer(false).expect("always");
+        bench
+            .factory
+            .LockServer(false)
+            .expect("one too many is harmless");
+    }
+    assert!(bench.lifetime.close_if_unused());
+    let refused = bench.load::<IUnknown>().expect_err("it is ending");
+    assert_eq!(refused.code(), CO_E_SERVER_STOPPING);
+}
