@@ -199,3 +199,135 @@ fn receive(reader: BufReader<TcpStream>, shared: &Mutex<Shared>) -> String {
 pub(crate) fn address(listener: &TcpListener) -> std::io::Result<String> {
     listener.local_addr().map(|a: SocketAddr| a.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use vss_standin::wire::Server;
+
+    const COOKIE: &str = "cookie";
+
+    struct Fixture {
+        listener: TcpListener,
+        process: Service,
+        _folder: tempfile::TempDir,
+    }
+
+    fn fixture() -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("/bin/sleep");
+        command.arg("1000");
+        Fixture {
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            process: Service::start("sleep", command, &folder.path().join("log")).unwrap(),
+            _folder: folder,
+        }
+    }
+
+    /// Connects as a stand-in would, and goes on with `then`.
+    fn standin(
+        f: &Fixture,
+        cookie: &str,
+        then: impl FnOnce(&mut BufReader<TcpStream>) + Send + 'static,
+    ) {
+        let address = f.listener.local_addr().unwrap();
+        let hello = serde_json::to_string(&Hello {
+            cookie: cookie.to_owned(),
+        });
+        std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            writeln!(stream, "{}", hello.unwrap()).unwrap();
+            then(&mut BufReader::new(stream));
+        });
+    }
+
+    fn accept(f: &mut Fixture) -> Agent {
+        let interrupt = Interrupt::default();
+        Agent::accept(&f.listener, COOKIE, &mut f.process, &interrupt).unwrap()
+    }
+
+    fn request(reader: &mut BufReader<TcpStream>) -> Request {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn answer(reader: &mut BufReader<TcpStream>, to: &Request, code: u32) {
+        let response = Response {
+            id: to.id,
+            result: Ok(Answer {
+                code,
+                ..Answer::default()
+            }),
+        };
+        let line = serde_json::to_string(&response).unwrap();
+        writeln!(reader.get_mut(), "{line}").unwrap();
+    }
+
+    #[test]
+    fn accept_turns_others_away() {
+        let mut f = fixture();
+        standin(&f, "guess", |_| ());
+        standin(&f, COOKIE, |reader| {
+            let order = request(reader);
+            answer(reader, &order, 7);
+        });
+
+        assert_eq!(accept(&mut f).order(Order::CheckHeap).unwrap().code, 7);
+    }
+
+    #[test]
+    fn order_answers_in_any_order_find_their_callers() {
+        let mut f = fixture();
+        standin(&f, COOKIE, |reader| {
+            let (first, second) = (request(reader), request(reader));
+            for order in [second, first] {
+                let code = u32::from(order.order == Order::CheckHeap);
+                answer(reader, &order, code);
+            }
+        });
+        let agent = accept(&mut f);
+
+        let codes = std::thread::scope(|scope| {
+            let first = scope.spawn(|| agent.order(Order::CheckHeap).unwrap().code);
+            let second = agent.order(Order::Providers).unwrap().code;
+            (first.join().unwrap(), second)
+        });
+
+        assert_eq!(codes, (1, 0));
+        assert_eq!(agent.failure(), None);
+    }
+
+    #[test]
+    fn order_standin_dies_is_a_failure_not_a_hang() {
+        let mut f = fixture();
+        standin(&f, COOKIE, |reader| drop(request(reader)));
+        let agent = accept(&mut f);
+        let order = Order::Activate {
+            class: uuid::Uuid::nil(),
+            server: Server::Local,
+        };
+
+        let error = agent.order(order.clone()).unwrap_err().to_string();
+        let later = agent.order(order).unwrap_err().to_string();
+
+        assert!(error.contains("gone"), "{error}");
+        assert!(later.contains("gone"), "{later}");
+        assert!(agent.failure().is_some());
+    }
+
+    #[test]
+    fn accept_standin_that_never_starts_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo bad image >&2; exit 53"]);
+        let mut process = Service::start("it", command, &folder.path().join("log")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+
+        let result = Agent::accept(&listener, COOKIE, &mut process, &Interrupt::default());
+
+        let error = result.err().unwrap().to_string();
+        assert!(error.contains("bad image"), "{error}");
+    }
+}

@@ -205,6 +205,11 @@ impl WineHost {
         Ok(answer.texts)
     }
 
+    /// WINEPREFIX of the host; it goes with the host.
+    pub fn prefix(&self) -> PathBuf {
+        self.run.prefix.path()
+    }
+
     /// Process ids of the provider, as Linux sees them.
     pub fn provider_pids(&self) -> anyhow::Result<Vec<u32>> {
         self.run.prefix.pids("shadowlun-provider.exe")
