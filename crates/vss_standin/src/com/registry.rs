@@ -9,6 +9,9 @@ use windows_registry::{Key, LOCAL_MACHINE, Type, Value};
 /// What is dumped, below HKEY_LOCAL_MACHINE.
 const ROOTS: [&str; 2] = ["Software", "System"];
 
+/// Changes by itself: the number that the service manager gave to the service it started last.
+const VOLATILE: &str = r"HKLM\System\CurrentControlSet\Control\ServiceCurrent";
+
 /// Every key and value below HKLM\Software and HKLM\System, sorted: `path` for a key, `path | name | type | data` for a value.
 pub(super) fn dump() -> Result<Answer, String> {
     let mut texts = Vec::new();
@@ -27,6 +30,9 @@ pub(super) fn dump() -> Result<Answer, String> {
 
 fn dump_key(key: &Key, path: &str, texts: &mut Vec<String>) {
     texts.push(path.to_owned());
+    if path == VOLATILE {
+        return;
+    }
     match (key.values(), key.keys()) {
         (Ok(values), Ok(names)) => {
             texts.extend(values.map(|(name, value)| dump_value(path, &name, &value)));

@@ -170,3 +170,34 @@ fn t010_abort_all_is_reached_and_reserved() {
     let aborted = unsafe { admin.admin.AbortAllSnapshotsInProgress() };
     assert_eq!(code(aborted), 0x8000_4001);
 }
+
+#[test]
+fn reg_21_the_registry_shows_a_registration_and_nothing_once_it_is_gone() {
+    let admin = Admin::new();
+    let mut agent = Agent::start();
+    let before = agent.obey(Order::Registry).texts;
+    admin.register(FIRST).unwrap();
+    let with_provider = agent.obey(Order::Registry).texts;
+    let added: Vec<&str> = with_provider
+        .iter()
+        .filter(|line| before.binary_search(line).is_err())
+        .filter_map(|line| {
+            line.strip_prefix(r"HKLM\System\CurrentControlSet\Services\VSS\Providers\")
+        })
+        .collect();
+    assert_eq!(
+        added,
+        [
+            "{11111111-2222-3333-4444-555555555555}",
+            "{11111111-2222-3333-4444-555555555555} |  | REG_SZ | A provider",
+            "{11111111-2222-3333-4444-555555555555} | Type | REG_DWORD | 03000000",
+            "{11111111-2222-3333-4444-555555555555} | Version | REG_SZ | 1.2.3",
+            "{11111111-2222-3333-4444-555555555555} | VersionId | REG_SZ | {12345678-9abc-def0-1234-56789abcdef0}",
+            r"{11111111-2222-3333-4444-555555555555}\CLSID",
+            r"{11111111-2222-3333-4444-555555555555}\CLSID |  | REG_SZ | {aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee}",
+        ]
+    );
+    assert_eq!(with_provider.len(), before.len() + added.len());
+    admin.unregister(FIRST).unwrap();
+    assert_eq!(agent.obey(Order::Registry).texts, before);
+}
