@@ -10,7 +10,10 @@ fn main() -> ExitCode {
     use vss_provider_server::commands::{self, Arguments, Host};
     use vss_provider_server::{service, sys};
 
-    if std::env::args_os().nth(1).is_some_and(|argument| server::is_embedding(&argument)) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| server::is_embedding(&argument))
+    {
         return match server::run_embedded() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -199,16 +199,16 @@ pub fn install(system: &dyn System, hosting: Hosting) -> Result<(), Failure> {
             undone: None,
         }
     };
-    let files = system.files().map_err(refused("finding the files"))?;
+    let files = system.files().map_err(refused("Finding the files"))?;
     let permission = system
         .permission()
-        .map_err(refused("making the access list"))?;
+        .map_err(refused("Making the access list"))?;
     system
         .secure_data_folder()
-        .map_err(refused("making the data folder"))?;
+        .map_err(refused("Making the data folder"))?;
     let earlier = system
         .unregister()
-        .map_err(refused(remedy::TAKING_OUT_OF_VSS))?;
+        .map_err(refused(remedy::TAKING_EARLIER_OUT))?;
     for part in INSTALL {
         if let Err(error) = part.install(system, hosting, &files, &permission) {
             // Parts of an earlier installation may be there beyond this one; VSS has been asked already.
@@ -235,7 +235,7 @@ pub fn install(system: &dyn System, hosting: Hosting) -> Result<(), Failure> {
 /// VSS does not let the provider go (REG-20); nothing was removed then. What else could not be removed is the `Ok`'s list.
 pub fn uninstall(system: &dyn System) -> Result<Vec<Left>, Failure> {
     system.unregister().map_err(|error| Failure {
-        what: remedy::TAKING_OUT_OF_VSS,
+        what: remedy::TAKING_OUT,
         error,
         undone: None,
     })?;
@@ -250,9 +250,9 @@ fn remove(system: &dyn System, parts: impl Iterator<Item = Part>) -> Vec<Left> {
 impl Part {
     fn installing(self) -> &'static str {
         match self {
-            Self::ComClass => "writing the COM class",
-            Self::Service => "installing the service",
-            Self::EventSource => "writing the event source",
+            Self::ComClass => "Writing the COM class",
+            Self::Service => "Installing the service",
+            Self::EventSource => "Writing the event source",
             Self::Registration => remedy::REGISTERING,
         }
     }

@@ -38,10 +38,10 @@ pub(super) fn enroll(
         .map_err(|error| format!("This host was not enrolled: {error}."))?;
     let answer = ask.map(|ask| ask(&enrolment));
     let told = match answer {
-        None => format!("the array at {} was not asked", enrolment.address()),
-        Some(Ok(info)) => format!("the array {} knows it as {}", info.name, info.host),
+        None => format!("; the array at {} was not asked", enrolment.address()),
+        Some(Ok(info)) => format!("; the array {} knows it as {}", info.name, info.host),
         Some(Err(error)) if may_be_right(error.kind) => format!(
-            "but the array could not confirm it: {}. What to do: {}; then run 'shadowlun-provider status'",
+            ", but the array could not confirm it: {}.\nWhat to do: {}; then run 'shadowlun-provider status'",
             error.message, error.remedy
         ),
         Some(Err(error)) => {
@@ -57,7 +57,7 @@ pub(super) fn enroll(
             folder.path(enrolment::FILE).display()
         )
     })?;
-    Ok(format!("This host is enrolled: {told}.\n"))
+    Ok(format!("This host is enrolled{told}.\n"))
 }
 
 /// Whether an array that answered so, or not at all, may still be the right one.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a person does about a failed step.
 
-pub(super) const TAKING_OUT_OF_VSS: &str = "taking the provider out of VSS";
-pub(super) const REGISTERING: &str = "registering the provider with VSS";
+pub(super) const TAKING_OUT: &str = "Taking the provider out of VSS";
+pub(super) const TAKING_EARLIER_OUT: &str = "Taking an earlier installation out of VSS";
+pub(super) const REGISTERING: &str = "Registering the provider with VSS";
 
 const E_ACCESSDENIED: u32 = 0x8007_0005;
 const E_INVALIDARG: u32 = 0x8007_0057;
@@ -22,7 +23,7 @@ pub(super) fn of(what: &str, code: u32) -> &'static str {
         E_ACCESSDENIED | ERROR_INVALID_OWNER => {
             "run the command as administrator, in an elevated command prompt"
         }
-        E_INVALIDARG if what == REGISTERING => {
+        E_INVALIDARG if [REGISTERING, TAKING_EARLIER_OUT].contains(&what) => {
             "install on Windows Server: other editions accept no hardware provider"
         }
         REGDB_E_CLASSNOTREG => {

@@ -285,7 +285,7 @@ fn t004_client_edition_is_named_as_the_cause() {
 
     let failure = install(&system, Hosting::Service).unwrap_err().to_string();
 
-    assert!(failure.contains("registering the provider with VSS failed"));
+    assert!(failure.contains("Registering the provider with VSS failed"));
     assert!(failure.contains("Windows Server"), "{failure}");
     assert!(failure.contains("removed again."), "{failure}");
     assert!(system.is_empty());

@@ -4,8 +4,8 @@ use super::*;
 use crate::data_folder::MemoryFolder;
 use crate::enrolment::tests::Machine;
 use crate::registration::tests::FakeSystem;
-use array_api::simulated::{SimulatedArray, VirtualClock};
 use array_api::ArrayErrorKind;
+use array_api::simulated::{SimulatedArray, VirtualClock};
 use std::time::Duration;
 
 const TOKEN: &str = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";

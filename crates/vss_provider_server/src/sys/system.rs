@@ -227,7 +227,7 @@ fn of_com(error: windows::core::Error) -> SystemError {
     SystemError {
         code: error.code().0.cast_unsigned(),
         text: match text.trim_end_matches(['.', ' ', '\r', '\n']) {
-            "" => "it was refused".to_owned(),
+            "" => vss::words(error.code()).to_owned(),
             text => text.to_owned(),
         },
     }

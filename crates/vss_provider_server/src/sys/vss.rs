@@ -23,6 +23,8 @@ use windows::core::{Error, GUID, HRESULT, PCWSTR, Result};
 /// VSSCoordinator (specification 0.3).
 const COORDINATOR: GUID = GUID::from_u128(0xe579ab5f_1cc4_44b4_bed9_de0991ff0623);
 const PROVIDER_NOT_REGISTERED: HRESULT = HRESULT(0x8004_2304_u32.cast_signed());
+const PROVIDER_ALREADY_REGISTERED: HRESULT = HRESULT(0x8004_2303_u32.cast_signed());
+const PROVIDER_IN_USE: HRESULT = HRESULT(0x8004_2307_u32.cast_signed());
 /// More providers than this are a coordinator that does not end.
 const PROVIDERS_MAX: usize = 1_000;
 
@@ -101,6 +103,16 @@ unsafe fn text(text: *const u16) -> String {
         true => String::new(),
         // SAFETY: the caller's promise.
         false => String::from_utf16_lossy(unsafe { text.as_wide() }),
+    }
+}
+
+/// For codes that the system has no text for.
+pub(super) fn words(code: HRESULT) -> &'static str {
+    match code {
+        PROVIDER_ALREADY_REGISTERED => "it is registered already",
+        PROVIDER_NOT_REGISTERED => "it is not registered",
+        PROVIDER_IN_USE => "it is in use",
+        _ => "it was refused",
     }
 }
 
