@@ -34,7 +34,7 @@ pub fn supported(luns: &[LunDescription]) -> bool {
     luns.first().is_some_and(|lun| lun.device_type % 2 == 1)
 }
 
-/// What becomes of an [in,out] LUN: every field differs, each block is another and longer, what was NULL is there and the revision is NULL.
+/// What becomes of an `[in,out]` LUN: every field differs, each block is another and longer, what was NULL is there and the revision is NULL.
 pub fn changed(lun: &LunDescription) -> LunDescription {
     let grown = |bytes: &Option<Vec<u8>>| Some(grown(bytes.as_deref().unwrap_or_default()));
     let mut identifiers: Vec<StorageIdentifier> = lun

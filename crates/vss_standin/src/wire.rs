@@ -215,7 +215,7 @@ pub struct Answer {
     pub code: u32,
     /// The COM call alone, without the way between rig and stand-in.
     pub elapsed_us: u64,
-    /// [in,out] and [out] LUN arrays after the call, also after a failed one.
+    /// `[in,out]` and `[out]` LUN arrays after the call, also after a failed one.
     pub luns: Vec<LunDescription>,
     /// *pbIsSupported.
     pub supported: Option<bool>,

@@ -406,7 +406,7 @@ fn elements(count: i64) -> Result<usize, String> {
     }
 }
 
-/// An [in] array, which may be NULL.
+/// An `[in]` array, which may be NULL.
 struct InArray(Option<LunArray>);
 
 impl InArray {

@@ -279,7 +279,7 @@ fn check_device(device: *const u16, index: usize) -> Result<()> {
     )
 }
 
-/// What an [in] array holds.
+/// What an `[in]` array holds.
 fn optional(luns: *const VDS_LUN_INFORMATION, count: i32) -> Result<Option<Vec<LunDescription>>> {
     if luns.is_null() {
         return Ok(None);
@@ -293,7 +293,7 @@ fn optional(luns: *const VDS_LUN_INFORMATION, count: i32) -> Result<Option<Vec<L
     luns.map(Some).map_err(|_| E_INVALIDARG.into())
 }
 
-/// Replaces each element of an [in,out] array by [`echo::changed`] of it, and says what was there.
+/// Replaces each element of an `[in,out]` array by [`echo::changed`] of it, and says what was there.
 fn change(luns: *mut VDS_LUN_INFORMATION, count: i32) -> Result<Vec<LunDescription>> {
     let before = optional(luns, count)?.ok_or_else(|| Error::from(E_INVALIDARG))?;
     for (index, lun) in before.iter().enumerate() {
