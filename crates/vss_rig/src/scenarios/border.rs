@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What COM adds: identity, proxies, memory across the border, activation, processes that die (parts of specification 10.1, 10.5).
+//!
+//! Negative counts (GEN-6) do not come so far: RPC's own code refuses them (0x800706C6), or reads for ever under Wine.
 
 use super::stage::{BACKUP, expect};
 use super::{Scenario, Stage, echo};
@@ -67,7 +69,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         id: "T-128",
-        title: "GetTargetLuns: NULL arrays and impossible counts are invalid",
+        title: "GetTargetLuns: NULL sources are invalid, nothing succeeds",
         run: t128,
     },
     Scenario {
@@ -82,7 +84,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         id: "T-150",
-        title: "LocateLuns: nothing succeeds, NULL and a negative count are invalid",
+        title: "LocateLuns: NULL LUNs are invalid, nothing succeeds",
         run: t150,
     },
     Scenario {
@@ -177,15 +179,10 @@ fn t023(stage: &Stage<'_>) -> anyhow::Result<()> {
 
 fn t128(stage: &Stage<'_>) -> anyhow::Result<()> {
     let provider = creator(stage)?.load()?;
-    let luns = stage.volume(&[0]);
-    let call = |sources: Option<&[_]>, count| {
-        let sources = sources.map(<[_]>::to_vec);
-        provider.call(Method::GetTargetLuns { sources, count }).code
-    };
-    let invalid = Hresult::E_INVALIDARG;
-    expect_code("GetTargetLuns(NULL, 1)", call(None, 1), invalid)?;
-    expect_code("GetTargetLuns(.., -1)", call(Some(&luns), -1), invalid)?;
-    let nothing = call(Some(&[]), 0);
+    let call = |sources, count| provider.call(Method::GetTargetLuns { sources, count }).code;
+    let null = call(None, 1);
+    expect_code("GetTargetLuns(NULL, 1)", null, Hresult::E_INVALIDARG)?;
+    let nothing = call(Some(Vec::new()), 0);
     expect_code("GetTargetLuns(.., 0)", nothing, Hresult::S_OK)
 }
 
@@ -218,12 +215,11 @@ fn expect_sound_heap(stage: &Stage<'_>) -> anyhow::Result<()> {
 
 fn t150(stage: &Stage<'_>) -> anyhow::Result<()> {
     let provider = creator(stage)?.load()?;
-    let luns = stage.volume(&[0]);
     let call = |luns, count| provider.call(Method::LocateLuns { luns, count }).code;
-    let invalid = Hresult::E_INVALIDARG;
-    expect_code("LocateLuns(0)", call(Some(Vec::new()), 0), Hresult::S_OK)?;
-    expect_code("LocateLuns(NULL, 1)", call(None, 1), invalid)?;
-    expect_code("LocateLuns(.., -1)", call(Some(luns), -1), invalid)
+    let null = call(None, 1);
+    expect_code("LocateLuns(NULL, 1)", null, Hresult::E_INVALIDARG)?;
+    let nothing = call(Some(Vec::new()), 0);
+    expect_code("LocateLuns(.., 0)", nothing, Hresult::S_OK)
 }
 
 fn t204(stage: &Stage<'_>) -> anyhow::Result<()> {

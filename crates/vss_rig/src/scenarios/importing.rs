@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! GetTargetLuns, LocateLuns and FillInLunInfo (specification 10.5, 10.6).
 
-use super::stage::{expect, expect_same_lun, foreign_disk};
+use super::stage::{expect, expect_of, expect_same_lun, foreign_disk};
 use super::{Scenario, Stage};
 use crate::array::{CREATOR, IMPORTER, lun_id};
 use crate::host::ProviderHost;
@@ -261,7 +261,12 @@ fn t141(stage: &Stage<'_>) -> anyhow::Result<()> {
     let importer = stage.array().provider(IMPORTER)?;
     let targets = set.targets();
     let code = importer.locate_luns(&targets);
-    expect("LocateLuns on the other host", code, Hresult::S_OK)?;
+    expect_of(
+        &*importer,
+        "LocateLuns on the other host",
+        code,
+        Hresult::S_OK,
+    )?;
     for target in &targets {
         let disk = stage
             .disk_like(IMPORTER, target)?
@@ -274,7 +279,12 @@ fn t141(stage: &Stage<'_>) -> anyhow::Result<()> {
             "the creating host sees the copy"
         );
         let code = importer.on_lun_empty(&filled);
-        expect("OnLunEmpty on the other host", code, Hresult::S_OK)?;
+        expect_of(
+            &*importer,
+            "OnLunEmpty on the other host",
+            code,
+            Hresult::S_OK,
+        )?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! OnLunEmpty and OnLunStateChange (specification 10.8).
 
-use super::stage::expect;
+use super::stage::{expect, expect_of};
 use super::{Scenario, Stage};
 use crate::array::{CREATOR, IMPORTER};
 use crate::host::ProviderHost as _;
@@ -98,7 +98,12 @@ fn t196(stage: &Stage<'_>) -> anyhow::Result<()> {
     let target = set.targets().remove(0);
     let importer = stage.array().provider(IMPORTER)?;
     let code = importer.locate_luns(std::slice::from_ref(&target));
-    expect("LocateLuns on the other host", code, Hresult::S_OK)?;
+    expect_of(
+        &*importer,
+        "LocateLuns on the other host",
+        code,
+        Hresult::S_OK,
+    )?;
     let code = stage.provider().on_lun_empty(&target);
     expect("OnLunEmpty on the first host", code, Hresult::S_OK)?;
     ensure!(
@@ -110,7 +115,12 @@ fn t196(stage: &Stage<'_>) -> anyhow::Result<()> {
         "the other host lost the copy (OLE-7)"
     );
     let code = importer.on_lun_empty(&target);
-    expect("OnLunEmpty on the other host", code, Hresult::S_OK)
+    expect_of(
+        &*importer,
+        "OnLunEmpty on the other host",
+        code,
+        Hresult::S_OK,
+    )
 }
 
 fn t201(stage: &Stage<'_>) -> anyhow::Result<()> {

@@ -109,8 +109,10 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The calls so far, one a line.
+    /// The calls so far and the events since they were last looked at, one a line.
     pub fn trace(&self) -> String {
+        let events = self.provider.take_events().into_iter();
+        let events = events.map(|event| format!("  event {}\n", event.text));
         self.provider
             .calls()
             .iter()
@@ -122,6 +124,7 @@ impl<'a> Stage<'a> {
                 };
                 format!("  {} {}{flag}\n", call.method, call.code)
             })
+            .chain(events)
             .collect()
     }
 }
@@ -174,6 +177,16 @@ pub(super) fn foreign_disk() -> LunDescription {
         ],
         ..LunDescription::default()
     }
+}
+
+/// Checks a code of a provider other than the stage's; a failure shows that provider's events.
+pub(super) fn expect_of(
+    provider: &dyn ProviderHost,
+    what: &str,
+    found: Hresult,
+    wanted: Hresult,
+) -> anyhow::Result<()> {
+    expect(what, found, wanted).with_context(|| format!("{:?}", provider.take_events()))
 }
 
 /// An id that nobody knows.
