@@ -174,7 +174,7 @@ fn use_provider(
     let provider = load(world)?;
     let result = make_and_check(world, &provider, options, report, steps);
     report.calls = provider.calls();
-    result?;
+    result.map_err(|error| with_events(error, &provider))?;
     drop(provider);
     if options.keep {
         // The set of the report is deleted; another one stays, so that there is something to look at.
@@ -184,6 +184,15 @@ fn use_provider(
         on_unload(&provider)?;
     }
     Ok(())
+}
+
+/// A failure with what the provider itself says about it.
+fn with_events(error: anyhow::Error, provider: &Recorded) -> anyhow::Error {
+    let texts = provider.take_events().into_iter().map(|event| event.text);
+    match texts.reduce(|all, text| format!("{all}\n{text}")) {
+        Some(texts) => anyhow::anyhow!("{error:#}; the provider logged: {texts}"),
+        None => error,
+    }
 }
 
 fn on_load(provider: &Recorded) -> anyhow::Result<()> {
