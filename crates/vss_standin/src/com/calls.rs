@@ -18,7 +18,7 @@ use windows::Win32::Storage::Vss::{
     IVssProviderCreateSnapshotSet, IVssProviderCreateSnapshotSet_Vtbl, IVssProviderNotifications,
 };
 use windows::Win32::System::Com::IPersist;
-use windows::core::{BOOL, GUID, HRESULT, IUnknown, Interface};
+use windows_core::{BOOL, GUID, HRESULT, IUnknown, Interface};
 
 /// More than any set has; a count beyond it would only cost memory.
 const LUNS_MAX: usize = 4096;
@@ -343,6 +343,8 @@ fn resync(
     })
 }
 
+/// A slot that takes the set alone.
+// SAFETY: `of_set` calls it with the interface whose vtable it is from.
 type SetMethod = unsafe extern "system" fn(*mut c_void, GUID) -> HRESULT;
 
 /// The methods of IVssProviderCreateSnapshotSet that take the set alone.

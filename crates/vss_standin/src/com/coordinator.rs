@@ -19,7 +19,7 @@ use windows::Win32::Storage::Vss::{
     IVssAdmin, IVssAdmin_Impl, IVssEnumObject, IVssEnumObject_Impl, VSS_OBJECT_PROP,
     VSS_OBJECT_PROVIDER, VSS_OBJECT_UNION, VSS_PROVIDER_PROP, VSS_PROVIDER_TYPE,
 };
-use windows::core::{Error, GUID, HRESULT, OutRef, PCWSTR, Result, implement};
+use windows_core::{Error, GUID, HRESULT, OutRef, PCWSTR, Result, implement};
 use windows_registry::{Key, LOCAL_MACHINE};
 
 /// The coordinator.

@@ -17,7 +17,7 @@ use windows::Win32::Storage::Vss::{
     IVssProviderCreateSnapshotSet, IVssProviderCreateSnapshotSet_Impl, IVssProviderNotifications,
     IVssProviderNotifications_Impl,
 };
-use windows::core::{BOOL, Error, GUID, HRESULT, IUnknown, PCWSTR, Ref, Result, implement};
+use windows_core::{BOOL, Error, GUID, HRESULT, IUnknown, PCWSTR, Ref, Result, implement};
 
 /// The object with all interfaces of a provider.
 #[derive(Default)]

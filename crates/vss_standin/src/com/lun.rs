@@ -13,7 +13,7 @@ use windows::Win32::Storage::VirtualDiskService::{
     VDS_STORAGE_IDENTIFIER_TYPE,
 };
 use windows::Win32::System::Com::{CoTaskMemAlloc, CoTaskMemFree};
-use windows::core::BOOL;
+use windows_core::BOOL;
 
 /// An array that the stand-in owns, as VSS would: it is freed with all that it points to, also what the provider put there.
 pub(super) struct LunArray {

@@ -22,7 +22,7 @@ use windows::Win32::System::Com::{
     COINIT_MULTITHREADED, CoInitializeEx, CoInitializeSecurity, CoUninitialize, EOAC_NONE,
     RPC_C_AUTHN_LEVEL_PKT_PRIVACY, RPC_C_IMP_LEVEL_IDENTIFY,
 };
-use windows::core::GUID;
+use windows_core::GUID;
 
 /// This thread's membership of the multithreaded apartment.
 struct Apartment;

@@ -14,7 +14,7 @@ use windows::Win32::System::Com::{
     CLSCTX, CLSCTX_INPROC_HANDLER, CLSCTX_INPROC_SERVER, CLSCTX_LOCAL_SERVER, CoCreateInstance,
     IPersist, IPersist_Impl,
 };
-use windows::core::{GUID, HRESULT, IUnknown, IUnknown_Vtbl, Interface, implement};
+use windows_core::{GUID, HRESULT, IUnknown, IUnknown_Vtbl, Interface, implement};
 
 /// A reference to an object in another process.
 pub(super) struct Held(pub(super) IUnknown);
@@ -141,7 +141,7 @@ pub(super) fn with<T: Interface>(
 pub(super) struct Callback;
 
 impl IPersist_Impl for Callback_Impl {
-    fn GetClassID(&self) -> windows::core::Result<GUID> {
+    fn GetClassID(&self) -> windows_core::Result<GUID> {
         Ok(GUID::zeroed())
     }
 }

@@ -14,7 +14,7 @@ use windows::Win32::Storage::Vss::{
     IVssAdmin, IVssEnumObject, VSS_OBJECT_PROP, VSS_OBJECT_PROVIDER,
 };
 use windows::Win32::System::Com::{CLSCTX_LOCAL_SERVER, CoCreateInstance, CoTaskMemFree};
-use windows::core::{HRESULT, Interface, PCWSTR};
+use windows_core::{HRESULT, Interface, PCWSTR};
 
 /// QueryProviders, and Next to the end.
 pub(super) fn query() -> Result<Answer, String> {

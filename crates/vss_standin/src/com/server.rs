@@ -18,7 +18,7 @@ use windows::Win32::System::Com::{
     CLSCTX_LOCAL_SERVER, CoRegisterClassObject, CoRevokeClassObject, IClassFactory,
     IClassFactory_Impl, REGCLS_MULTIPLEUSE,
 };
-use windows::core::{BOOL, GUID, IUnknown, Interface, Ref, Result, implement};
+use windows_core::{BOOL, GUID, IUnknown, Interface, Ref, Result, implement};
 
 /// How long the server waits for another client after its last.
 const IDLE: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use std::ffi::c_void;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use windows::Win32::System::Com::{CoRegisterMallocSpy, IMallocSpy, IMallocSpy_Impl};
-use windows::core::{BOOL, implement};
+use windows_core::{BOOL, implement};
 
 static LEFT: AtomicI64 = AtomicI64::new(0);
 

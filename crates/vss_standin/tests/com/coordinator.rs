@@ -13,7 +13,7 @@ use windows::Win32::Storage::Vss::{IVssAdmin, IVssEnumObject, VSS_OBJECT_PROP, V
 use windows::Win32::System::Com::{
     CLSCTX_LOCAL_SERVER, COINIT_MULTITHREADED, CoCreateInstance, CoInitializeEx,
 };
-use windows::core::{GUID, HRESULT, Interface, Result, w};
+use windows_core::{GUID, HRESULT, Interface, Result, w};
 use windows_registry::LOCAL_MACHINE;
 
 const COORDINATOR: GUID = GUID::from_u128(0xe579ab5f_1cc4_44b4_bed9_de0991ff0623);
