@@ -85,7 +85,8 @@ pub enum Order {
         /// Which method.
         method: AsyncMethod,
     },
-    /// HeapValidate of the stand-in's process heap, where CoTaskMem blocks live. Answers `value` 1 when it is sound.
+    /// HeapValidate of the stand-in's process heap, where CoTaskMem blocks live, and the count of those blocks (T-131). Answers `value` 1
+    /// when the heap is sound and all calls so far have left as many blocks as they found, else 0; `texts` say which it was.
     CheckHeap,
     /// Every key and value below HKEY_LOCAL_MACHINE\Software and \System, one text each. Answers `texts`.
     Registry,
