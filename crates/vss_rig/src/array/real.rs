@@ -76,12 +76,12 @@ impl RealArray {
 
     /// What a provider on `host` needs to reach the array, through the relay.
     fn enrolment(&self, host: &str) -> anyhow::Result<Enrolment> {
-        let direct = &self.host(host)?.enrolment;
-        Ok(Enrolment::new(
-            &self.relay.address().to_string(),
-            direct.key_pin(),
-            direct.token().clone(),
-        )?)
+        self.relay.enrolment(&self.host(host)?.enrolment)
+    }
+
+    /// The array itself.
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
     }
 
     /// Ends the Windows hosts, and looks that nothing is left of them.

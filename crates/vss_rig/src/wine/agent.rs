@@ -5,7 +5,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use vss_standin::wire::{Answer, Hello, Order, Request, Response};
@@ -17,12 +17,15 @@ const HELLO_LIMIT: Duration = Duration::from_secs(5);
 /// The longest first line.
 const HELLO_BYTES_MAX: u64 = 4096;
 /// How long an order may take; the longest call, EndPrepareSnapshots, is over in its budget of two minutes and the abort.
-const ORDER_LIMIT: Duration = Duration::from_secs(240);
+const ORDER_LIMIT: Duration = Duration::from_secs(180);
+/// How often a wait for an answer looks whether a signal came.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The connection to the stand-in. Orders may come from several threads at once.
 pub(crate) struct Agent {
     stream: Mutex<TcpStream>,
     shared: Arc<Mutex<Shared>>,
+    interrupt: Interrupt,
 }
 
 #[derive(Default)]
@@ -53,7 +56,7 @@ impl Agent {
                 Ok((stream, _)) => {
                     // Whoever else connects to the port is not worth an error.
                     if let Some(reader) = greet(stream, cookie) {
-                        return Self::new(reader);
+                        return Self::new(reader, interrupt);
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
@@ -71,7 +74,7 @@ impl Agent {
         }
     }
 
-    fn new(reader: BufReader<TcpStream>) -> anyhow::Result<Self> {
+    fn new(reader: BufReader<TcpStream>, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let stream = reader.get_ref().try_clone()?;
         let shared = Arc::<Mutex<Shared>>::default();
         std::thread::spawn({
@@ -87,6 +90,7 @@ impl Agent {
         Ok(Self {
             stream: Mutex::new(stream),
             shared,
+            interrupt: interrupt.clone(),
         })
     }
 
@@ -125,15 +129,30 @@ impl Agent {
             .expect("nothing panics under this lock")
             .write_all(&line)
             .context("the stand-in takes no orders any more")?;
-        match answer.recv_timeout(ORDER_LIMIT) {
-            Ok(result) => result.map_err(|text| anyhow!("the stand-in: {text}")),
-            Err(RecvTimeoutError::Timeout) => bail!(
-                "the stand-in gave no answer within {} s",
-                ORDER_LIMIT.as_secs()
-            ),
-            Err(RecvTimeoutError::Disconnected) => {
-                let why = lock(&self.shared).ended.clone().unwrap_or_default();
-                bail!("{why}")
+        self.wait_for(&answer).with_context(|| {
+            format!(
+                "the order {}",
+                String::from_utf8_lossy(&line[..line.len().min(120)])
+            )
+        })
+    }
+
+    fn wait_for(&self, answer: &Receiver<Result<Answer, String>>) -> anyhow::Result<Answer> {
+        let start = Instant::now();
+        loop {
+            match answer.recv_timeout(LOOK_EVERY) {
+                Ok(result) => return result.map_err(|text| anyhow!("the stand-in: {text}")),
+                Err(RecvTimeoutError::Timeout) => self.interrupt.check()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let why = lock(&self.shared).ended.clone().unwrap_or_default();
+                    bail!("{why}")
+                }
+            }
+            if start.elapsed() > ORDER_LIMIT {
+                bail!(
+                    "the stand-in gave no answer within {} s",
+                    ORDER_LIMIT.as_secs()
+                );
             }
         }
     }
@@ -309,7 +328,7 @@ mod tests {
             server: Server::Local,
         };
 
-        let error = agent.order(order.clone()).unwrap_err().to_string();
+        let error = format!("{:#}", agent.order(order.clone()).unwrap_err());
         let later = agent.order(order).unwrap_err().to_string();
 
         assert!(error.contains("gone"), "{error}");
