@@ -106,11 +106,6 @@ impl Relay {
         })
     }
 
-    /// Where clients connect.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// What a provider is enrolled with that reaches the array by way of this relay.
     pub(crate) fn enrolment(&self, direct: &Enrolment) -> anyhow::Result<Enrolment> {
         Ok(Enrolment::new(
@@ -342,7 +337,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let relay = Relay::start(listener.local_addr().unwrap()).unwrap();
         let time = relay.array_time();
-        let mut client = TcpStream::connect(relay.address()).unwrap();
+        let mut client = TcpStream::connect(relay.address).unwrap();
         let (mut array, _) = listener.accept().unwrap();
         let mut buffer = [0; 4];
         assert_eq!(time(), Duration::ZERO);
@@ -363,7 +358,7 @@ mod tests {
     fn relay_open_passes_both_ways_and_counts() {
         let (upstream, thread) = echo_once();
         let relay = Relay::start(upstream).unwrap();
-        let mut client = TcpStream::connect(relay.address()).unwrap();
+        let mut client = TcpStream::connect(relay.address).unwrap();
         let mut answer = [0; 4];
 
         client.write_all(b"ping").unwrap();
@@ -378,7 +373,7 @@ mod tests {
     fn relay_cut_ends_connections_and_lets_none_through() {
         let (upstream, thread) = echo_once();
         let relay = Relay::start(upstream).unwrap();
-        let mut client = TcpStream::connect(relay.address()).unwrap();
+        let mut client = TcpStream::connect(relay.address).unwrap();
         let mut answer = [0; 4];
         client.write_all(b"ping").unwrap();
         client.read_exact(&mut answer).unwrap();
@@ -386,7 +381,7 @@ mod tests {
         relay.cut();
 
         assert!(client.read_exact(&mut answer).is_err());
-        let mut late = TcpStream::connect(relay.address()).unwrap();
+        let mut late = TcpStream::connect(relay.address).unwrap();
         assert!(late.read_exact(&mut answer).is_err());
         drop(relay);
         thread.join().unwrap();
