@@ -334,7 +334,11 @@ fn put(from: &Path, to: &Path) -> Result<(), Failure> {
     if let Some(folder) = to.parent() {
         make_dir(folder)?;
     }
-    std::fs::write(to, bytes).map_err(failed)
+    // Not over the old file: a program under Wine may have it mapped.
+    let new = to.with_extension("new");
+    std::fs::write(&new, bytes)
+        .and_then(|()| std::fs::rename(&new, to))
+        .map_err(failed)
 }
 
 fn make_dir(folder: &Path) -> Result<(), Failure> {
