@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! The conversion against memory that counts and runs out.
+
+// UNSAFETY: makes and reads raw structures as VSS does.
+#![expect(unsafe_code)]
+
 use super::*;
 use proptest::collection::vec;
 use proptest::option;

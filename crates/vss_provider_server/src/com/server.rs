@@ -202,8 +202,7 @@ impl Server {
 
 /// Security of the process, once and before anything is marshalled (SEC-4).
 fn close_the_door() -> Result<(), ServerError> {
-    // SEC-6, advice: a fault ends the process instead of being hidden by COM. Where the class is missing (Wine 8), COM has no
-    // such option.
+    // SEC-6, advice: a fault ends the process instead of being hidden by COM. A system without the class has no such option.
     // SAFETY: an in-process class of COM's own; the arguments are values.
     let options: windows::core::Result<IGlobalOptions> =
         unsafe { CoCreateInstance(&CLSID_GlobalOptions, None, CLSCTX_INPROC_SERVER) };
