@@ -146,8 +146,16 @@ fn install(host: &Host<'_>, hosting: HostingName) -> Result<String, String> {
         Ok(_) => "This host is enrolled already.".to_owned(),
         Err(error) => format!("Next: {error}; {}.", error.remedy()),
     };
+    // Named, because anybody may have left a file there before the folder was closed.
+    let settings = match host.folder.read(settings::FILE) {
+        Ok(_) => format!(
+            "Its settings are those of {}.\n",
+            host.folder.path(settings::FILE).display()
+        ),
+        Err(_) => String::new(),
+    };
     Ok(format!(
-        "{} {} is installed and registered with VSS.\n{next}\n",
+        "{} {} is installed and registered with VSS.\n{settings}{next}\n",
         ids::PROVIDER_NAME,
         ids::PROVIDER_VERSION
     ))

@@ -9,7 +9,6 @@ use serde::Serialize;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vss_provider::{Event, EventSink, Severity};
 
@@ -25,16 +24,13 @@ pub trait Log: Send + Sync {
 /// The provider's sink.
 pub struct Events<L> {
     log: L,
-    file: Option<Mutex<PathBuf>>,
+    file: Option<PathBuf>,
 }
 
 impl<L: Log> Events<L> {
     /// A sink that also appends to `file`, if there is one.
     pub fn new(log: L, file: Option<PathBuf>) -> Self {
-        Self {
-            log,
-            file: file.map(Mutex::new),
-        }
+        Self { log, file }
     }
 }
 
@@ -46,10 +42,9 @@ impl<L: Log> EventSink for Events<L> {
             message_file::message_id(kind),
             &message_file::inserts(event),
         );
-        if let Some(file) = &self.file {
-            // One line at a time. The log has the event in any case; `status` tells of a file that cannot be written.
-            let path = file.lock().unwrap_or_else(PoisonError::into_inner);
-            let _ = append(&path, &line(event, SystemTime::now()));
+        if let Some(path) = &self.file {
+            // The log has the event in any case; `status` tells of a file that cannot be written.
+            let _ = append(path, &line(event, SystemTime::now()));
         }
     }
 }
@@ -62,6 +57,7 @@ pub fn check_event_file(path: &Path) -> io::Result<()> {
     append(path, "")
 }
 
+/// In one piece, so that lines of several provider objects do not mix.
 fn append(path: &Path, line: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
     if file.metadata()?.len() > EVENT_FILE_BYTES_MAX {
@@ -121,7 +117,7 @@ fn rfc3339(since_1970: Duration) -> String {
 mod tests {
     use super::*;
     use serde_json::Value;
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
     use vss_provider::{EventKind, Hresult, Method};
 
     type Entry = (Severity, u32, [String; 3]);

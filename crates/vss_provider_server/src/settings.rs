@@ -26,8 +26,8 @@ idle_set_max_s = 1800
 # What happens when the array cannot be asked whether it can copy a volume of its own. false: the provider declines, and
 # Windows may make the shadow copy with another provider. true: the backup fails.
 veto_when_unreachable = false
-# Also appends each event of the provider to this file, as a line of JSON, for support. An absolute path; write it in single
-# quotes. Without it events go to the Application log only.
+# Also appends each event of the provider to this file, as a line of JSON, for support. An absolute path on a drive; write it in
+# single quotes. Without it events go to the Application log only.
 # event_file = 'C:\ProgramData\Shadowlun\events.jsonl'
 "#;
 
@@ -118,9 +118,13 @@ fn read(text: &str) -> Result<FileSettings, String> {
     let file: File = toml::from_str(text).map_err(|error| one_line(text, &error))?;
     let defaults = Settings::default();
     let event_file = file.event_file;
-    if event_file.as_deref().is_some_and(|path| !is_absolute(path)) {
+    if event_file
+        .as_deref()
+        .is_some_and(|path| !is_on_a_drive(path))
+    {
         return Err(
-            "event_file is no absolute path, such as 'C:\\folder\\events.jsonl'".to_owned(),
+            "event_file is no absolute path on a drive, such as 'C:\\folder\\events.jsonl'"
+                .to_owned(),
         );
     }
     Ok(FileSettings {
@@ -158,12 +162,10 @@ fn seconds(
     }
 }
 
-/// A service's working directory is System32, so a relative path would lead there.
-fn is_absolute(path: &Path) -> bool {
+/// A service's working directory is System32, so a relative path would lead there; a share could block for long.
+fn is_on_a_drive(path: &Path) -> bool {
     let text = path.to_string_lossy();
-    let drive =
-        matches!(text.as_bytes(), [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic());
-    drive || text.starts_with(r"\\")
+    matches!(text.as_bytes(), [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic())
 }
 
 fn one_line(text: &str, error: &toml::de::Error) -> String {
@@ -255,6 +257,9 @@ mod tests {
         assert!(refusal("end_prepare_max_s = 0").contains("not 1 to 86400"));
         assert!(refusal("end_prepare_max_s = 86401").contains("not 1 to 86400"));
         assert!(refusal("end_prepare_max_s = -1").contains("line 1"));
-        assert!(refusal("event_file = 'events.jsonl'").contains("absolute path"));
+        for path in ["events.jsonl", r"\\server\share\e", "C:e", r"\e", "/e"] {
+            let refusal = refusal(&format!("event_file = '{path}'"));
+            assert!(refusal.contains("absolute path on a drive"), "{path}");
+        }
     }
 }

@@ -13,8 +13,8 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use windows::Win32::Foundation::{
-    E_FAIL, ERROR_FILE_NOT_FOUND, ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_NOT_ACTIVE,
-    ERROR_SERVICE_REQUEST_TIMEOUT, WIN32_ERROR,
+    E_FAIL, ERROR_FILE_NOT_FOUND, ERROR_SERVICE_CANNOT_ACCEPT_CTRL, ERROR_SERVICE_DOES_NOT_EXIST,
+    ERROR_SERVICE_NOT_ACTIVE, ERROR_SERVICE_REQUEST_TIMEOUT, WIN32_ERROR,
 };
 use windows_registry::{LOCAL_MACHINE, Type};
 use windows_service::service::{
@@ -187,12 +187,24 @@ fn open(access: ServiceAccess) -> Result<Option<Service>, SystemError> {
 }
 
 fn stop(service: &Service) -> Result<(), SystemError> {
-    let asked = service.stop().map_err(of_service);
-    if absent_as_none(asked, ERROR_SERVICE_NOT_ACTIVE)?.is_none() {
-        return Ok(());
-    }
     let until = Instant::now() + STOP_MAX;
-    while service.query_status().map_err(of_service)?.current_state != State::Stopped {
+    loop {
+        let state = service.query_status().map_err(of_service)?.current_state;
+        if state == State::Stopped {
+            return Ok(());
+        }
+        if state != State::StopPending {
+            match service.stop().map_err(of_service) {
+                // It has just ended, or is still starting and takes no orders yet: the next round tells.
+                Err(error)
+                    if [ERROR_SERVICE_NOT_ACTIVE, ERROR_SERVICE_CANNOT_ACCEPT_CTRL]
+                        .iter()
+                        .any(|code| is(&error, *code)) => {}
+                asked => {
+                    asked?;
+                }
+            }
+        }
         if Instant::now() >= until {
             return Err(SystemError {
                 code: ERROR_SERVICE_REQUEST_TIMEOUT.to_hresult().0.cast_unsigned(),
@@ -201,7 +213,6 @@ fn stop(service: &Service) -> Result<(), SystemError> {
         }
         std::thread::sleep(STOP_POLL);
     }
-    Ok(())
 }
 
 /// An error that means "it is not there" as `None`.
@@ -210,9 +221,13 @@ fn absent_as_none<T>(
     absent: WIN32_ERROR,
 ) -> Result<Option<T>, SystemError> {
     match result {
-        Err(error) if error.code == absent.to_hresult().0.cast_unsigned() => Ok(None),
+        Err(error) if is(&error, absent) => Ok(None),
         other => other.map(Some),
     }
+}
+
+fn is(error: &SystemError, code: WIN32_ERROR) -> bool {
+    error.code == code.to_hresult().0.cast_unsigned()
 }
 
 fn utf8(path: &Path) -> Result<String, SystemError> {
