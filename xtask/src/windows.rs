@@ -184,6 +184,8 @@ fn build_messages() -> Result<(), Failure> {
     if dll.is_file() && std::fs::read_to_string(&source).is_ok_and(|old| old == text) {
         return Ok(());
     }
+    std::fs::write(&source, text)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", source.display())))?;
     tool("windmc", &work, ["-b", &shown(&source)])?;
     tool("windres", &work, ["shadowlun-messages.rc", "messages.o"])?;
     let out = shown(&dll);
