@@ -3,6 +3,7 @@
 //! serves them all, so that loading often costs nothing (LOAD-1, T-023).
 
 use crate::guard::{caught, internal_error};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use vss_provider::{Hresult, Method, Provider};
@@ -12,12 +13,16 @@ const TICK_EVERY: Duration = Duration::from_secs(1);
 
 /// The providers that are loaded. They belong to their COM objects; here they are only known.
 #[derive(Default)]
-pub struct Live(Mutex<Vec<Weak<Provider>>>);
+pub struct Live {
+    known: Mutex<Vec<Weak<Provider>>>,
+    /// There was an event about a panic of [`Self::tick`]. One is enough: it would come every second.
+    panic_is_told: AtomicBool,
+}
 
 impl Live {
     /// Makes a provider known.
     pub fn add(&self, provider: &Arc<Provider>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|provider| provider.strong_count() > 0);
         known.push(Arc::downgrade(provider));
     }
@@ -41,7 +46,10 @@ impl Live {
     /// Lets time pass for every provider.
     pub fn tick(&self) {
         for provider in self.loaded() {
-            if let Err(cause) = caught(|| provider.tick()) {
+            let ticked = caught(|| provider.tick());
+            if let Err(cause) = ticked
+                && !self.panic_is_told.swap(true, Ordering::Relaxed)
+            {
                 let event = internal_error(Method::AbortSnapshots, cause, Hresult::S_OK);
                 let _ = caught(|| provider.post(event));
             }
@@ -61,7 +69,7 @@ impl Live {
     }
 
     fn loaded(&self) -> Vec<Arc<Provider>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().filter_map(Weak::upgrade).collect()
     }
 }
@@ -70,6 +78,7 @@ impl Live {
 mod tests {
     use super::*;
     use array_api::simulated::{SimulatedArray, VirtualClock};
+    use std::sync::atomic::AtomicU32;
     use uuid::Uuid;
     use vss_provider::state::State;
     use vss_provider::{Event, EventSink, Settings, budget};
@@ -119,6 +128,38 @@ mod tests {
         assert_eq!(provider.state().0, State::Idle);
     }
 
+    /// T-234: a panic ends neither the thread nor anybody's patience.
+    #[test]
+    fn t234_panic_at_every_tick_is_told_once() {
+        let (broken, told) = (Arc::new(AtomicBool::new(false)), Arc::<Count>::default());
+        let clock = Arc::clone(&broken);
+        let provider = Arc::new(Provider::new(
+            SimulatedArray::new(VirtualClock::new()).host("here"),
+            Arc::new(move || {
+                assert!(!clock.load(Ordering::Relaxed), "the clock is broken");
+                Duration::ZERO
+            }),
+            Arc::clone(&told) as Arc<dyn EventSink>,
+            Settings::default(),
+        ));
+        let live = Live::default();
+        live.add(&provider);
+        broken.store(true, Ordering::Relaxed);
+        live.tick();
+        live.tick();
+        broken.store(false, Ordering::Relaxed);
+        assert_eq!(told.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl EventSink for Count {
+        fn report(&self, _event: &Event) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// T-023: what is unloaded leaves nothing here.
     #[test]
     fn t023_a_thousand_loads_leave_one_entry() {
@@ -127,7 +168,7 @@ mod tests {
         for _ in 0..1_000 {
             live.add(&provider(&clock, &array));
         }
-        assert_eq!(live.0.lock().expect("not poisoned").len(), 1);
+        assert_eq!(live.known.lock().expect("not poisoned").len(), 1);
     }
 
     /// LOAD-7, at the end of the server.
