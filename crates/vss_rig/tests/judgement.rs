@@ -2,6 +2,7 @@
 //! The judge judged: a provider that breaks one rule fails the scenario that shows the rule.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 use vss_provider::{Hresult, LunDescription};
 use vss_rig::array::{ArrayUnderTest, Simulated};
@@ -28,11 +29,35 @@ enum Fault {
     ForgetsEvents,
     LogsAtOnce,
     NewSetRefused,
+    KeepsSetAfterRelease,
+    ForgetsCopies,
+    ResyncsNothing,
+    ResyncNeverEnds,
+    ResyncsAnything,
+    ClaimsCapabilities,
+    ReusesLuns,
+}
+
+/// An operation that is never over.
+struct Endless;
+
+impl AsyncOperation for Endless {
+    fn cancel(&self) -> Hresult {
+        Hresult::S_OK
+    }
+
+    fn wait(&self, _timeout: std::time::Duration) -> Hresult {
+        Hresult::S_OK
+    }
+
+    fn query_status(&self) -> (Hresult, Hresult) {
+        (Hresult::S_OK, Hresult::VSS_S_ASYNC_PENDING)
+    }
 }
 
 /// A good provider with one rule broken.
 struct Spoilt {
-    inner: Box<dyn ProviderHost>,
+    inner: Arc<dyn ProviderHost>,
     originals: Vec<LunDescription>,
     fault: Fault,
     calls: AtomicUsize,
@@ -77,6 +102,9 @@ impl ProviderHost for Spoilt {
 
     fn fill_in_lun_info(&self, lun: &mut LunDescription) -> (Hresult, bool) {
         let given = lun.clone();
+        if self.is(Fault::ForgetsCopies) {
+            return (Hresult::S_OK, false);
+        }
         let (code, supported) = self.inner.fill_in_lun_info(lun);
         if self.is(Fault::KeepsSignature) {
             lun.disk_signature = given.disk_signature;
@@ -178,7 +206,10 @@ impl ProviderHost for Spoilt {
     }
 
     fn get_provider_capabilities(&self) -> (Hresult, u64) {
-        self.inner.get_provider_capabilities()
+        match self.is(Fault::ClaimsCapabilities) {
+            true => (Hresult::E_NOTIMPL, 1),
+            false => self.inner.get_provider_capabilities(),
+        }
     }
 
     fn resync_luns(
@@ -186,11 +217,22 @@ impl ProviderHost for Spoilt {
         copies: &[LunDescription],
         targets: &[LunDescription],
     ) -> (Hresult, Option<Box<dyn AsyncOperation>>) {
-        self.inner.resync_luns(copies, targets)
+        if self.is(Fault::ResyncsNothing) {
+            return self.inner.resync_luns(&[], &[]);
+        }
+        let (code, operation) = self.inner.resync_luns(copies, targets);
+        match self.fault {
+            Fault::ResyncNeverEnds => (code, Some(Box::new(Endless))),
+            Fault::ResyncsAnything => (Hresult::S_OK, operation),
+            _ => (code, operation),
+        }
     }
 
     fn on_reuse_luns(&self, copies: &[LunDescription], originals: &[LunDescription]) -> Hresult {
-        self.inner.on_reuse_luns(copies, originals)
+        match self.is(Fault::ReusesLuns) {
+            true => Hresult::S_OK,
+            false => self.inner.on_reuse_luns(copies, originals),
+        }
     }
 
     fn take_events(&self) -> Vec<LoggedEvent> {
@@ -214,6 +256,7 @@ impl ProviderHost for Spoilt {
 struct SpoiltArray {
     inner: Simulated,
     fault: Fault,
+    kept: Mutex<Vec<Arc<dyn ProviderHost>>>,
 }
 
 impl ArrayUnderTest for SpoiltArray {
@@ -222,8 +265,12 @@ impl ArrayUnderTest for SpoiltArray {
     }
 
     fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>> {
+        let inner: Arc<dyn ProviderHost> = Arc::from(self.inner.provider(host)?);
+        if self.fault == Fault::KeepsSetAfterRelease {
+            self.kept.lock().unwrap().push(Arc::clone(&inner));
+        }
         Ok(Box::new(Spoilt {
-            inner: self.inner.provider(host)?,
+            inner,
             originals: self.inner.originals().to_vec(),
             fault: self.fault,
             calls: AtomicUsize::new(0),
@@ -265,6 +312,7 @@ fn expect_caught(fault: Fault, ids: &[&str]) {
         let array = SpoiltArray {
             inner: Simulated::new().unwrap(),
             fault,
+            kept: Mutex::default(),
         };
 
         let outcome = run_one(&array, &scenario).unwrap();
@@ -300,4 +348,11 @@ caught! {
     veto_without_event_is_caught: ForgetsEvents, ["T-066", "T-096", "T-146"];
     event_before_thaw_is_caught: LogsAtOnce, ["T-096"];
     second_set_refused_is_caught: NewSetRefused, ["T-063"];
+    set_kept_after_the_last_release_is_caught: KeepsSetAfterRelease, ["T-018"];
+    copies_forgotten_are_caught: ForgetsCopies, ["T-019"];
+    resync_that_does_nothing_is_caught: ResyncsNothing, ["T-210", "T-213", "T-225"];
+    resync_that_never_ends_is_caught: ResyncNeverEnds, ["T-210", "T-220", "T-223"];
+    resync_of_anything_is_caught: ResyncsAnything, ["T-225"];
+    capabilities_claimed_are_caught: ClaimsCapabilities, ["T-230"];
+    reuse_accepted_is_caught: ReusesLuns, ["T-231"];
 }

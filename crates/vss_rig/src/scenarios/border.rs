@@ -239,7 +239,7 @@ fn t204(stage: &Stage<'_>) -> anyhow::Result<()> {
 }
 
 /// A provider on a host of its own, which speaks for the creating host.
-fn load_on<'a>(host: &'a WineHost, stage: &Stage<'_>) -> anyhow::Result<ComProvider> {
+fn load_on(host: &WineHost, stage: &Stage<'_>) -> anyhow::Result<ComProvider> {
     host.install(Hosting::Service)?;
     host.enroll(stage.windows()?.creator_enrolment())?;
     host.load()

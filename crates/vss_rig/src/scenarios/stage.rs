@@ -129,7 +129,8 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// How many LUNs the array has; waits for a while until they are as many as expected.
+/// How many LUNs the array has. A Release through COM may go on after it has returned, so that there the rig waits for a while until
+/// they are as many as expected.
 pub(super) fn settled_lun_count(
     array: &dyn ArrayUnderTest,
     expected: usize,
@@ -137,7 +138,8 @@ pub(super) fn settled_lun_count(
     let start = Instant::now();
     loop {
         let found = array.lun_count()?;
-        if found == expected || start.elapsed() > RELEASE_LIMIT {
+        let patient = array.windows().is_some() && start.elapsed() < RELEASE_LIMIT;
+        if found == expected || !patient {
             return Ok(found);
         }
         std::thread::sleep(Duration::from_millis(20));

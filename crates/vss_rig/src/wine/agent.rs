@@ -130,10 +130,8 @@ impl Agent {
             .write_all(&line)
             .context("the stand-in takes no orders any more")?;
         self.wait_for(&answer).with_context(|| {
-            format!(
-                "the order {}",
-                String::from_utf8_lossy(&line[..line.len().min(120)])
-            )
+            let start = String::from_utf8_lossy(&line[..line.len().min(120)]);
+            format!("the order {}", start.trim_end())
         })
     }
 
