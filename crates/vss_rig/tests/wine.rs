@@ -42,6 +42,14 @@ fn is_used(prefix: &Path) -> bool {
     all_pids().iter().any(|pid| prefix_of(pid) == prefix)
 }
 
+fn runs(prefix: &Path, program: &str) -> bool {
+    let prefix = Some(prefix.to_owned());
+    all_pids().iter().any(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        prefix_of(pid) == prefix && String::from_utf8_lossy(&line).contains(program)
+    })
+}
+
 fn assert_gone(prefix: &Path) {
     let folder = prefix.parent().unwrap();
     let gone = Interrupt::default().wait_until(LIMIT, || !is_used(prefix) && !folder.exists());
@@ -121,24 +129,27 @@ fn run_once_passes_output_and_code_on() {
 
 /// A rig that runs something long in a prefix, and that prefix.
 fn long_running_rig() -> (Child, PathBuf) {
-    let rig = Command::new(env!("CARGO_BIN_EXE_vss_rig"))
+    let mut rig = Command::new(env!("CARGO_BIN_EXE_vss_rig"))
         .args(["wine", "--", "cmd", "/c", "ping -n 1000 127.0.0.1"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut prefix = None;
-    Interrupt::default()
+    let up = Interrupt::default()
         .wait_until(LIMIT, || {
             let pids = all_pids();
             let mut children = pids.iter().filter(|pid| parent_of(pid) == Some(rig.id()));
             prefix = children.find_map(|pid| prefix_of(pid));
-            // Its first Windows program is up.
             prefix
                 .as_ref()
-                .is_some_and(|prefix| prefix.join("wineserver").exists() || is_used(prefix))
+                .is_some_and(|prefix| runs(prefix, r"system32\cmd.exe"))
         })
         .unwrap();
+    if !up {
+        rig.kill().unwrap();
+        panic!("no Windows program came up");
+    }
     (rig, prefix.unwrap())
 }
 
