@@ -85,6 +85,7 @@ fn windows_cargo(toolchain: Toolchain, arguments: &[&str]) -> Command {
                 .arg(arguments[0])
                 .arg("-Zbuild-std=std,panic_unwind")
                 .env("RUSTC", "/usr/bin/rustc")
+                .env("RUSTDOC", "/usr/bin/rustdoc")
                 // Building the standard library is not offered to a released compiler otherwise.
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env_remove("RUSTUP_TOOLCHAIN");
@@ -184,11 +185,12 @@ fn build_messages() -> Result<(), Failure> {
     if dll.is_file() && std::fs::read_to_string(&source).is_ok_and(|old| old == text) {
         return Ok(());
     }
+    // Else an interrupted build would leave the old texts with the new source, and look finished.
+    remove(&dll)?;
     std::fs::write(&source, text)
         .map_err(|error| Failure::Failed(format!("{}: {error}", source.display())))?;
     tool("windmc", &work, ["-b", &shown(&source)])?;
     tool("windres", &work, ["shadowlun-messages.rc", "messages.o"])?;
-    let out = shown(&dll);
     tool(
         "gcc",
         &work,
@@ -197,11 +199,11 @@ fn build_messages() -> Result<(), Failure> {
             "-nostdlib",
             "-Wl,--entry=0,--no-insert-timestamp",
             "-o",
-            &out,
+            MESSAGE_DLL,
             "messages.o",
         ],
     )?;
-    Ok(())
+    finish(&work.join(MESSAGE_DLL), &dll)
 }
 
 /// Proxies and stubs of the VSS interfaces: Windows Server has them, Wine has none.
@@ -254,14 +256,14 @@ fn build_proxies() -> Result<(), Failure> {
         tool("gcc", &work, fixed)?;
         objects.push(object);
     }
-    let (out, exports) = (shown(&dll), source("vss_ps.def"));
+    let exports = source("vss_ps.def");
     let libraries = ["-lrpcrt4", "-loleaut32", "-lole32", "-luuid"];
     let fixed = [
         "-shared",
         "-static-libgcc",
         "-Wl,--no-insert-timestamp",
         "-o",
-        &out,
+        PROXY_DLL,
     ];
     let all = fixed
         .iter()
@@ -269,7 +271,8 @@ fn build_proxies() -> Result<(), Failure> {
         .chain(objects.iter().map(String::as_str))
         .chain([exports.as_str()])
         .chain(libraries);
-    tool("gcc", &work, all)
+    tool("gcc", &work, all)?;
+    finish(&work.join(PROXY_DLL), &dll)
 }
 
 /// bcryptprimitives.dll: Rust's standard library imports it, Wine 8 has none.
@@ -279,18 +282,21 @@ fn build_shim() -> Result<(), Failure> {
     if is_newer(&dll, &sources) {
         return Ok(());
     }
-    let (out, source) = (shown(&dll), shown(&sources.join("bcryptprimitives.c")));
+    let work = build_dir().join("shim");
+    make_dir(&work)?;
+    let source = shown(&sources.join("bcryptprimitives.c"));
     let fixed = [
         "-O2",
         "-shared",
         "-static-libgcc",
         "-Wl,--no-insert-timestamp",
         "-o",
-        &out,
+        SHIM_DLL,
         &source,
         "-ladvapi32",
     ];
-    tool("gcc", &sources, fixed)
+    tool("gcc", &work, fixed)?;
+    finish(&work.join(SHIM_DLL), &dll)
 }
 
 /// Runs one of mingw's tools.
@@ -341,6 +347,29 @@ fn put(from: &Path, to: &Path) -> Result<(), Failure> {
     std::fs::write(&new, bytes)
         .and_then(|()| std::fs::rename(&new, to))
         .map_err(failed)
+}
+
+/// Moves what is whole to its place: an interrupted linker leaves nothing there that looks ready.
+fn finish(made: &Path, to: &Path) -> Result<(), Failure> {
+    if let Some(folder) = to.parent() {
+        make_dir(folder)?;
+    }
+    std::fs::rename(made, to).map_err(|error| {
+        Failure::Failed(format!(
+            "cannot move {} to {}: {error}",
+            made.display(),
+            to.display()
+        ))
+    })
+}
+
+fn remove(file: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::Failed(
+            format!("cannot remove {}: {error}", file.display()),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn make_dir(folder: &Path) -> Result<(), Failure> {
