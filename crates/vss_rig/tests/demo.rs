@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The demo as a person starts it. Needs the workspace's programs and the Windows programs: `cargo build --workspace --bins`
-//! and `cargo xtask build-windows`.
+//! and `cargo xtask build`.
 
 use serde_json::Value;
 use std::path::Path;

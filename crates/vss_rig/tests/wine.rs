@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Wine hosts: several at once, and nothing of them left however they end. Needs the Windows programs: `cargo xtask build-windows`.
+//! Wine hosts: several at once, and nothing of them left however they end. Needs the Windows programs: `cargo xtask build`.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 
-/// The Windows programs that a [`super::WineHost`] is made of, as `cargo xtask build-windows` leaves them in one folder.
+/// The Windows programs that a [`super::WineHost`] is made of, as `cargo xtask build` leaves them in one folder.
 #[derive(Clone, Debug)]
 pub struct WindowsParts {
     folder: PathBuf,
@@ -30,10 +30,7 @@ impl WindowsParts {
         for name in Self::IN_TEMPLATE.iter().chain(&Self::PROVIDER) {
             let file = folder.join(name);
             if !file.is_file() {
-                bail!(
-                    "{} is missing; run `cargo xtask setup` once, then `cargo xtask build-windows`",
-                    file.display()
-                );
+                bail!("{} is missing; run `cargo xtask build`", file.display());
             }
         }
         let folder = folder
