@@ -337,6 +337,9 @@ fn update_keeps_the_blocks_of_equal_fields() {
     let mut raw = Raw::new(&memory, std::slice::from_ref(&old));
     let before = raw.luns[0];
     // SAFETY: a whole structure of this memory.
+    unsafe { update_lun(&memory, raw.luns.as_mut_ptr(), &old, &old) }.expect("there is memory");
+    assert_eq!(raw.luns[0], before);
+    // SAFETY: a whole structure of this memory.
     unsafe { update_lun(&memory, raw.luns.as_mut_ptr(), &old, &new) }.expect("there is memory");
     let wanted = VDS_LUN_INFORMATION {
         m_szSerialNumber: ptr::null_mut(),
