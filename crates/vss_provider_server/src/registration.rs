@@ -81,8 +81,10 @@ pub struct Registered {
 pub trait System {
     /// This program and the DLL beside it; an error when one is not there.
     fn files(&self) -> Result<Files, SystemError>;
-    /// Makes the data folder with its access list.
+    /// Makes the data folder with its access list, or closes one that is there.
     fn secure_data_folder(&self) -> Result<(), SystemError>;
+    /// Removes the data folder if nothing is in it.
+    fn remove_empty_data_folder(&self) -> Result<(), SystemError>;
     /// The closed list of who may launch and call the provider (SEC-7), in the form of the registry.
     fn permission(&self) -> Result<Vec<u8>, SystemError>;
     /// Writes a value; the name "" is the key's default.
@@ -206,9 +208,11 @@ pub fn install(system: &dyn System, hosting: Hosting) -> Result<(), Failure> {
     system
         .secure_data_folder()
         .map_err(refused("Making the data folder"))?;
-    let earlier = system
-        .unregister()
-        .map_err(refused(remedy::TAKING_EARLIER_OUT))?;
+    let earlier = system.unregister().map_err(|error| {
+        // What may have been made just now; the failure is about something else.
+        let _ = system.remove_empty_data_folder();
+        refused(remedy::TAKING_EARLIER_OUT)(error)
+    })?;
     for part in INSTALL {
         if let Err(error) = part.install(system, hosting, &files, &permission) {
             // Parts of an earlier installation may be there beyond this one; VSS has been asked already.
@@ -242,9 +246,15 @@ pub fn uninstall(system: &dyn System) -> Result<Vec<Left>, Failure> {
     Ok(remove(system, UNINSTALL.into_iter()))
 }
 
-/// Tries every part.
+/// Tries every part, and the data folder unless something is in it.
 fn remove(system: &dyn System, parts: impl Iterator<Item = Part>) -> Vec<Left> {
-    parts.flat_map(|part| part.remove(system)).collect()
+    let folder = |why| Left {
+        what: "data folder",
+        why,
+    };
+    let mut left: Vec<_> = parts.flat_map(|part| part.remove(system)).collect();
+    left.extend(system.remove_empty_data_folder().err().map(folder));
+    left
 }
 
 impl Part {

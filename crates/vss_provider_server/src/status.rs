@@ -146,7 +146,7 @@ fn hosting(system: &dyn System) -> Result<Hosting, (String, String)> {
         (Some(_), Some(name), None) if name == ids::SERVICE_NAME => Ok(Hosting::Service),
         (Some(_), None, Some(command)) => {
             let ours = system.files().map_err(unknown)?.executable;
-            match command == quoted(&ours) {
+            match same(&command, &quoted(&ours)) {
                 true => Ok(Hosting::LocalServer),
                 false => bad(format!("starts {command}"), INSTALL_AGAIN),
             }
@@ -160,7 +160,7 @@ fn service(system: &dyn System) -> Finding {
         None => bad("not installed", INSTALL_AGAIN),
         Some(service) => {
             let ours = system.files().map_err(unknown)?.executable;
-            match service.command.contains(&ours) {
+            match lower(&service.command).contains(&lower(&ours)) {
                 true => Ok(service.state.to_owned()),
                 false => bad(format!("starts {}", service.command), INSTALL_AGAIN),
             }
@@ -173,10 +173,19 @@ fn event_source(system: &dyn System) -> Finding {
     let found = system.text(&key, "EventMessageFile").map_err(unknown)?;
     let ours = system.files().map_err(unknown)?.messages;
     match found {
-        Some(found) if found == ours => Ok(format!("Application log, {}", ids::EVENT_SOURCE)),
+        Some(found) if same(&found, &ours) => Ok(format!("Application log, {}", ids::EVENT_SOURCE)),
         Some(found) => bad(format!("reads {found}"), INSTALL_AGAIN),
         None => bad("not registered", INSTALL_AGAIN),
     }
+}
+
+/// Paths of Windows: a program's own is spelt as the person who started it spelt it.
+fn same(one: &str, other: &str) -> bool {
+    lower(one) == lower(other)
+}
+
+fn lower(path: &str) -> String {
+    path.to_lowercase()
 }
 
 fn registered(system: &dyn System) -> Finding {

@@ -15,9 +15,12 @@ pub(crate) struct FakeSystem {
     registry: RefCell<BTreeMap<String, Value>>,
     service: RefCell<Option<String>>,
     registered: RefCell<bool>,
+    folder: RefCell<bool>,
     calls: RefCell<Vec<String>>,
     fail_call: Option<usize>,
     fail_always: Option<(&'static str, u32)>,
+    /// This program was started by its path in lower case.
+    pub(crate) in_lower_case: bool,
 }
 
 impl FakeSystem {
@@ -39,6 +42,7 @@ impl FakeSystem {
         self.registry.borrow().is_empty()
             && self.service.borrow().is_none()
             && !*self.registered.borrow()
+            && !*self.folder.borrow()
     }
 
     fn value(&self, path: &str) -> Option<Value> {
@@ -57,14 +61,26 @@ impl FakeSystem {
 impl System for FakeSystem {
     fn files(&self) -> Result<Files, SystemError> {
         self.call("files")?;
+        let spelt = |path: &str| match self.in_lower_case {
+            true => path.to_lowercase(),
+            false => path.to_owned(),
+        };
         Ok(Files {
-            executable: r"C:\Program Files\Shadowlun\shadowlun-provider.exe".to_owned(),
-            messages: r"C:\Program Files\Shadowlun\shadowlun-messages.dll".to_owned(),
+            executable: spelt(r"C:\Program Files\Shadowlun\shadowlun-provider.exe"),
+            messages: spelt(r"C:\Program Files\Shadowlun\shadowlun-messages.dll"),
         })
     }
 
     fn secure_data_folder(&self) -> Result<(), SystemError> {
-        self.call("secure_data_folder")
+        self.call("secure_data_folder")?;
+        self.folder.replace(true);
+        Ok(())
+    }
+
+    fn remove_empty_data_folder(&self) -> Result<(), SystemError> {
+        self.call("remove_empty_data_folder")?;
+        self.folder.replace(false);
+        Ok(())
     }
 
     fn permission(&self) -> Result<Vec<u8>, SystemError> {
@@ -270,7 +286,8 @@ fn failed_registration_undoes_in_reverse_order() {
             "remove_service",
             "remove_key Software",
             "remove_key Software",
-            "remove_key Software"
+            "remove_key Software",
+            "remove_empty_data_folder"
         ]
     );
 }
@@ -321,6 +338,7 @@ fn failed_undo_names_what_is_left() {
         "service:",
         "COM class:",
         "event source:",
+        "data folder:",
         "uninstall",
     ] {
         assert!(failure.contains(left), "{left} is missing in {failure}");

@@ -103,6 +103,19 @@ fn keys_of_both_hostings_are_not_in_order() {
     assert_eq!(bad_lines(&status), ["COM class"]);
 }
 
+/// The program's own path is as it was typed.
+#[test]
+fn paths_in_another_case_are_the_same() {
+    for hosting in [Hosting::Service, Hosting::LocalServer] {
+        let mut system = installed(hosting);
+        system.in_lower_case = true;
+
+        let status = look(&system, &enrolled(), &Machine(1), &answers);
+
+        assert_eq!(bad_lines(&status), [""; 0], "{}", status.table());
+    }
+}
+
 #[test]
 fn moved_executable_is_noticed() {
     let system = installed(Hosting::LocalServer);

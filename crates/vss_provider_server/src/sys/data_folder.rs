@@ -10,22 +10,40 @@ use super::{io_error, wide};
 use crate::com::security::Descriptor;
 use crate::data_folder::{DataFolder, FILE_BYTES_MAX, FILE_SDDL, FOLDER_SDDL};
 use crate::{enrolment, ids, settings};
-use std::fs::File;
+use std::ffi::c_void;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::windows::fs::MetadataExt as _;
-use std::os::windows::io::FromRawHandle as _;
+use std::os::windows::ffi::OsStringExt as _;
+use std::os::windows::fs::OpenOptionsExt as _;
+use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _};
 use std::path::{Path, PathBuf};
-use windows::Win32::Foundation::GENERIC_WRITE;
-use windows::Win32::Security::Authorization::{SE_FILE_OBJECT, SetNamedSecurityInfoW};
+use windows::Win32::Foundation::{GENERIC_WRITE, HANDLE, HLOCAL, LocalFree};
+use windows::Win32::Security::Authorization::{GetSecurityInfo, SE_FILE_OBJECT, SetSecurityInfo};
 use windows::Win32::Security::{
-    DACL_SECURITY_INFORMATION, GetSecurityDescriptorDacl, GetSecurityDescriptorOwner,
-    OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSID, SECURITY_ATTRIBUTES,
+    DACL_SECURITY_INFORMATION, EqualSid, GetSecurityDescriptorDacl, GetSecurityDescriptorOwner,
+    GetTokenInformation, IsWellKnownSid, OWNER_SECURITY_INFORMATION,
+    PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES,
+    TOKEN_USER, TokenUser, WinBuiltinAdministratorsSid, WinLocalSystemSid,
 };
 use windows::Win32::Storage::FileSystem::{
-    CREATE_NEW, CreateDirectoryW, CreateFileW, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_REPARSE_POINT,
-    FILE_SHARE_NONE, MOVEFILE_REPLACE_EXISTING, MOVEFILE_WRITE_THROUGH, MoveFileExW,
+    BY_HANDLE_FILE_INFORMATION, CREATE_NEW, CreateDirectoryW, CreateFileW,
+    FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_REPARSE_POINT,
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_READ_ATTRIBUTES,
+    FILE_SHARE_NONE, GetFileInformationByHandle, MOVEFILE_REPLACE_EXISTING, MOVEFILE_WRITE_THROUGH,
+    MoveFileExW, READ_CONTROL, WRITE_DAC, WRITE_OWNER,
 };
-use windows::core::PCWSTR;
+use windows::Win32::System::Com::CoTaskMemFree;
+use windows::core::{GUID, PCWSTR};
+
+windows_core::link!("shell32.dll" "system" fn SHGetKnownFolderPath(id: *const GUID, flags: u32, token: *const c_void, path: *mut *mut u16) -> i32);
+
+const PROGRAM_DATA: GUID = GUID::from_u128(0x62ab5d82_fdc1_4dc3_a9dd_070d1d495d97);
+/// Says where the folder is without looking whether it is there.
+const KF_FLAG_DONT_VERIFY: u32 = 0x4000;
+/// The handle that stands for this process's token.
+const OWN_TOKEN: HANDLE = HANDLE(-4_isize as *mut c_void);
+/// More than a SID and its head.
+const TOKEN_USER_WORDS: usize = 32;
 
 /// `%ProgramData%\Shadowlun`.
 pub struct SystemFolder(Option<PathBuf>);
@@ -37,22 +55,22 @@ impl Default for SystemFolder {
 }
 
 impl SystemFolder {
-    /// The folder of this machine. Touches nothing.
+    /// The folder of this machine, as Windows knows it: the environment is whatever the caller made it. Touches nothing.
     pub fn new() -> Self {
-        Self(std::env::var_os("ProgramData").map(|base| Path::new(&base).join(ids::DATA_FOLDER)))
+        Self(program_data().map(|base| base.join(ids::DATA_FOLDER)))
     }
 
     fn folder(&self) -> io::Result<&Path> {
-        self.0
-            .as_deref()
-            .ok_or_else(|| io::Error::other("the environment variable ProgramData is not set"))
+        self.0.as_deref().ok_or_else(|| {
+            io::Error::other("Windows does not tell where its folder ProgramData is")
+        })
     }
 
-    /// Makes the folder, or takes an existing one over: anybody may have made one below %ProgramData%, with files in it. Those of
-    /// our names get our access list; the folder itself must be no link to elsewhere.
+    /// Makes the folder, or closes an existing one. Anybody may make one below %ProgramData%, with files, links and an access
+    /// list of their choice: what belongs to another than an administrator, or leads elsewhere, is refused.
     ///
     /// # Errors
-    /// The system's: most often that the caller is no administrator.
+    /// The system's, most often that the caller is no administrator; or what is refused, and what to do about it.
     pub fn secure(&self) -> io::Result<()> {
         let folder = self.folder()?;
         let descriptor = descriptor(FOLDER_SDDL)?;
@@ -64,22 +82,32 @@ impl SystemFolder {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => return made,
         }
-        let kind = std::fs::symlink_metadata(folder)?;
-        if !kind.is_dir() || kind.file_attributes() & FILE_ATTRIBUTE_REPARSE_POINT.0 != 0 {
-            return Err(io::Error::other(format!(
-                "{} is no plain folder; move it away",
-                folder.display()
-            )));
-        }
-        apply(&descriptor, folder)?;
-        let closed = self::descriptor(FILE_SDDL)?;
+        let change = WRITE_DAC.0 | WRITE_OWNER.0;
+        close(&open_own(folder, true, change)?, &descriptor)?;
+        let descriptor = self::descriptor(FILE_SDDL)?;
         for file in [settings::FILE, enrolment::FILE] {
-            let path = folder.join(file);
-            if path.try_exists()? {
-                apply(&closed, &path)?;
+            match open_own(&folder.join(file), false, change) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => close(&opened?, &descriptor)?,
             }
         }
         Ok(())
+    }
+
+    /// Removes the folder if nothing is in it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn remove_if_empty(&self) -> io::Result<()> {
+        match std::fs::remove_dir(self.folder()?) {
+            Err(error)
+                if ![io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty]
+                    .contains(&error.kind()) =>
+            {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -92,6 +120,8 @@ impl DataFolder for SystemFolder {
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        // Somebody else's folder may hold somebody else's array.
+        open_own(self.folder()?, true, 0)?;
         let file = File::open(self.folder()?.join(name))?;
         let mut bytes = Vec::new();
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
@@ -109,19 +139,128 @@ impl DataFolder for SystemFolder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = create_closed(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        drop(file);
-        let (from, to) = (wide(&beside), wide(&path));
-        let flags = MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH;
-        // SAFETY: both names end with a NUL.
-        unsafe { MoveFileExW(PCWSTR(from.as_ptr()), PCWSTR(to.as_ptr()), flags) }.map_err(io_error)
+        let replaced = write_closed(&beside, bytes).and_then(|()| rename(&beside, &path));
+        if replaced.is_err() {
+            // The error says more than what becomes of this.
+            let _ = std::fs::remove_file(&beside);
+        }
+        replaced
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.folder()?.join(name))
     }
+}
+
+/// Where Windows keeps the data of all users' programs.
+fn program_data() -> Option<PathBuf> {
+    let mut text = std::ptr::null_mut();
+    // SAFETY: the id outlives the call; `text` receives a text that ends with a NUL, or NULL, for us to free, once.
+    unsafe {
+        let code = SHGetKnownFolderPath(
+            &PROGRAM_DATA,
+            KF_FLAG_DONT_VERIFY,
+            std::ptr::null(),
+            &raw mut text,
+        );
+        let path = (code >= 0).then(|| std::ffi::OsString::from_wide(PCWSTR(text).as_wide()));
+        CoTaskMemFree(Some(text.cast()));
+        path.map(PathBuf::from)
+    }
+}
+
+/// Opens a folder or a file that is there, itself and not what it leads to, with rights beyond looking at it. An error unless it is an
+/// administrator's and has no other name.
+fn open_own(path: &Path, is_folder: bool, rights: u32) -> io::Result<File> {
+    let flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT;
+    let refuse = |kind: io::ErrorKind, why: &str| {
+        io::Error::new(
+            kind,
+            format!(
+                "{} {why}; as administrator, look who made it and what is in it, and delete it",
+                path.display()
+            ),
+        )
+    };
+    let file = OpenOptions::new()
+        .access_mode(FILE_READ_ATTRIBUTES.0 | READ_CONTROL.0 | rights)
+        .custom_flags(flags.0)
+        .open(path)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => refuse(error.kind(), "is closed to this account"),
+            _ => error,
+        })?;
+    let mut found = BY_HANDLE_FILE_INFORMATION::default();
+    // SAFETY: the handle is open; the result is written to a place of ours.
+    unsafe { GetFileInformationByHandle(HANDLE(file.as_raw_handle()), &raw mut found) }
+        .map_err(io_error)?;
+    let has = |attribute| found.dwFileAttributes & attribute != 0;
+    if has(FILE_ATTRIBUTE_REPARSE_POINT.0)
+        || has(FILE_ATTRIBUTE_DIRECTORY.0) != is_folder
+        || found.nNumberOfLinks > 1
+    {
+        let what = if is_folder { "folder" } else { "file" };
+        return Err(refuse(
+            io::ErrorKind::InvalidData,
+            &format!("is no plain {what}"),
+        ));
+    }
+    if !is_administrators(&file)? {
+        let why = "belongs neither to Administrators nor to SYSTEM";
+        return Err(refuse(io::ErrorKind::InvalidData, why));
+    }
+    Ok(file)
+}
+
+/// Whether the owner is SYSTEM, Administrators, or the account of this process, which installs, or is the service.
+fn is_administrators(file: &File) -> io::Result<bool> {
+    let (mut owner, mut raw) = (PSID::default(), PSECURITY_DESCRIPTOR::default());
+    let mut token = [0_u64; TOKEN_USER_WORDS];
+    // SAFETY: the handle is open; `owner` points into `raw`, which is ours to free, once, after the last use; `token` has the size
+    // that is named and the alignment of a TOKEN_USER, which the system puts there with what it points to.
+    unsafe {
+        GetSecurityInfo(
+            HANDLE(file.as_raw_handle()),
+            SE_FILE_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            Some(&raw mut owner),
+            None,
+            None,
+            None,
+            Some(&raw mut raw),
+        )
+        .ok()
+        .map_err(io_error)?;
+        let known = [WinLocalSystemSid, WinBuiltinAdministratorsSid]
+            .iter()
+            .any(|kind| IsWellKnownSid(owner, *kind).as_bool());
+        let own = GetTokenInformation(
+            OWN_TOKEN,
+            TokenUser,
+            Some(token.as_mut_ptr().cast()),
+            size_of_val(&token) as u32,
+            &mut 0,
+        )
+        .map(|()| {
+            let user = &*token.as_ptr().cast::<TOKEN_USER>();
+            EqualSid(owner, user.User.Sid).is_ok()
+        });
+        LocalFree(Some(HLOCAL(raw.0)));
+        Ok(known || own.map_err(io_error)?)
+    }
+}
+
+fn write_closed(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create_closed(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (wide(from), wide(to));
+    let flags = MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH;
+    // SAFETY: both names end with a NUL.
+    unsafe { MoveFileExW(PCWSTR(from.as_ptr()), PCWSTR(to.as_ptr()), flags) }.map_err(io_error)
 }
 
 /// Makes a file that was not there, with [`FILE_SDDL`], opened by nobody else.
@@ -158,20 +297,19 @@ fn attributes(descriptor: &Descriptor) -> SECURITY_ATTRIBUTES {
     }
 }
 
-/// Gives owner and list to what is there already; what inherits from it gets its new share.
-fn apply(descriptor: &Descriptor, path: &Path) -> io::Result<()> {
-    let name = wide(path);
+/// Gives owner and list to what is open; what inherits from it gets its new share.
+fn close(file: &File, descriptor: &Descriptor) -> io::Result<()> {
     let mut owner = PSID::default();
     let mut dacl = std::ptr::null_mut();
     let (mut present, mut defaulted) = Default::default();
     let raw = descriptor.as_raw();
-    // SAFETY: the descriptor is valid and outlives what points into it; `name` ends with a NUL.
+    // SAFETY: the descriptor is valid and outlives what points into it; the handle is open.
     unsafe {
         GetSecurityDescriptorOwner(raw, &mut owner, &mut defaulted).map_err(io_error)?;
         GetSecurityDescriptorDacl(raw, &mut present, &mut dacl, &mut defaulted)
             .map_err(io_error)?;
-        SetNamedSecurityInfoW(
-            PCWSTR(name.as_ptr()),
+        SetSecurityInfo(
+            HANDLE(file.as_raw_handle()),
             SE_FILE_OBJECT,
             OWNER_SECURITY_INFORMATION
                 | DACL_SECURITY_INFORMATION
@@ -237,14 +375,69 @@ mod tests {
     }
 
     #[test]
-    fn file_in_place_of_the_folder_is_refused() {
+    fn file_in_place_of_the_folder_and_the_reverse_are_refused() {
         let folder = scratch("file");
         std::fs::write(folder.folder().unwrap(), "").unwrap();
+        let error = folder.secure().unwrap_err();
+        assert!(error.to_string().contains("no plain folder"), "{error}");
+        std::fs::remove_file(folder.folder().unwrap()).unwrap();
+
+        std::fs::create_dir_all(folder.path(settings::FILE)).unwrap();
+        let error = folder.secure().unwrap_err();
+        assert!(error.to_string().contains("no plain file"), "{error}");
+        delete(&folder);
+    }
+
+    /// Closing it would close the file of that other name.
+    #[test]
+    fn file_with_another_name_is_refused() {
+        let folder = scratch("links");
+        folder.secure().unwrap();
+        std::fs::write(folder.path("other"), "").unwrap();
+        std::fs::hard_link(folder.path("other"), folder.path(enrolment::FILE)).unwrap();
 
         let error = folder.secure().unwrap_err();
 
-        assert!(error.to_string().contains("no plain folder"), "{error}");
-        std::fs::remove_file(folder.folder().unwrap()).unwrap();
+        assert!(error.to_string().contains("no plain file"), "{error}");
+        delete(&folder);
+    }
+
+    /// Under Wine: what another Unix user owns. One of the two is another's, whoever runs this.
+    #[test]
+    fn folder_of_somebody_else_is_refused_for_reading_and_for_writing() {
+        let others = [r"Z:\", r"Z:\var\cache\apt\archives\partial"]
+            .map(|path| SystemFolder(Some(path.into())))
+            .into_iter()
+            .find(|folder| {
+                let error = folder.read("x").unwrap_err().to_string();
+                error.contains("belongs neither")
+            });
+        let folder = others.expect("a folder of another user");
+
+        let error = folder.secure().unwrap_err().to_string();
+
+        assert!(error.contains("delete it"), "{error}");
+    }
+
+    #[test]
+    fn remove_if_empty_leaves_what_people_need() {
+        let folder = scratch("empty");
+        folder.remove_if_empty().unwrap();
+        folder.replace(enrolment::FILE, b"x").unwrap();
+
+        folder.remove_if_empty().unwrap();
+        assert_eq!(folder.read(enrolment::FILE).unwrap(), b"x");
+
+        folder.remove(enrolment::FILE).unwrap();
+        folder.remove_if_empty().unwrap();
+        assert!(!folder.folder().unwrap().exists());
+    }
+
+    /// Not by the environment: the process that elevates hands its own down.
+    #[test]
+    fn folder_is_where_windows_says() {
+        let folder = SystemFolder::new();
+        assert_eq!(folder.path(""), Path::new(r"C:\ProgramData\Shadowlun\"));
     }
 
     #[test]

@@ -51,6 +51,11 @@ impl System for Windows {
         SystemFolder::new().secure().map_err(|error| of_io(&error))
     }
 
+    fn remove_empty_data_folder(&self) -> Result<(), SystemError> {
+        let removed = SystemFolder::new().remove_if_empty();
+        removed.map_err(|error| of_io(&error))
+    }
+
     fn permission(&self) -> Result<Vec<u8>, SystemError> {
         let descriptor = security::Descriptor::new(security::SDDL).map_err(of_com)?;
         Ok(descriptor.bytes().to_vec())
