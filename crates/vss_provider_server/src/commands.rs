@@ -9,6 +9,7 @@ use crate::registration::{self, Hosting, System};
 use crate::{ids, settings, status};
 use array_api::{Array, ArrayError, ArrayInfo, Enrolment, HttpsArray};
 use clap::{Parser, Subcommand, ValueEnum};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const ASK_MAX: Duration = Duration::from_secs(5);
 ///
 /// Run it in an elevated command prompt. Exit codes: 0 done; 1 failed, or 'status' found something that is not in order;
 /// 2 the command was wrong.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "shadowlun-provider",
     version,
@@ -33,11 +34,13 @@ pub struct Arguments {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+// Not Debug: it may hold the secret.
+#[derive(Subcommand)]
 enum Command {
     /// Registers the provider with COM, the event log and VSS; over an earlier installation it is an update.
     #[command(
-        after_help = "The files stay where they are: put shadowlun-provider.exe and shadowlun-messages.dll into their folder first.
+        after_help = "The files stay where they are: first put shadowlun-provider.exe and shadowlun-messages.dll into a folder that only
+administrators may write to, such as C:\\Program Files\\Shadowlun, since Local System runs them from there.
 When something fails, what was installed so far is removed again.
 
 Examples:
@@ -64,7 +67,7 @@ read from the standard input and stands in no list of processes and no history.
 
 Examples:
   shadowlun-provider enroll -
-  shadowlun-provider enroll - < line.txt"
+  type line.txt | shadowlun-provider enroll -"
     )]
     Enroll {
         /// The enrolment line, or '-' to read it from the standard input.
@@ -76,15 +79,17 @@ Examples:
     /// Makes this host forget its array.
     Unenroll,
     /// Prints the settings file with every setting at its default.
-    #[command(after_help = r"Examples:
-  shadowlun-provider print-settings > %ProgramData%\Shadowlun\provider.toml")]
+    #[command(after_help = r#"Examples:
+  cmd /c "shadowlun-provider print-settings > %ProgramData%\Shadowlun\provider.toml"
+
+Without cmd, PowerShell would write another encoding than the UTF-8 that the provider reads."#)]
     PrintSettings,
     /// Serves as the Windows service; the service control manager starts it.
     #[command(hide = true)]
     Service,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum)]
 enum HostingName {
     /// A Windows service, started on demand.
     Service,
@@ -110,11 +115,15 @@ pub fn run(host: &Host<'_>, arguments: Arguments) -> ExitCode {
         Command::Install { hosting } => install(host, hosting),
         Command::Uninstall => uninstall(host.system),
         Command::Status { json } => return show_status(host, json),
-        Command::Enroll { line, no_check } => enroll::line(&line, &mut std::io::stdin().lock())
-            .and_then(|line| {
+        Command::Enroll { line, no_check } => {
+            if line == "-" && std::io::stdin().is_terminal() {
+                eprintln!("Paste the enrolment line, then press Enter:");
+            }
+            enroll::line(&line, &mut std::io::stdin().lock()).and_then(|line| {
                 let ask = (!no_check).then_some(ask as _);
                 enroll::enroll(host.folder, host.secrets, &line, ask)
-            }),
+            })
+        }
         Command::Unenroll => unenroll(host.folder),
         Command::PrintSettings => Ok(settings::EXAMPLE.to_owned()),
         Command::Service => (host.serve)().map(|()| String::new()),
@@ -229,7 +238,7 @@ mod tests {
             &["x", "enroll"],
             &["x", "install", "--hosting", "dll"],
         ] {
-            let error = Arguments::try_parse_from(wrong).unwrap_err();
+            let error = Arguments::try_parse_from(wrong).err().unwrap();
             assert_eq!(error.exit_code(), 2, "{wrong:?}");
         }
     }

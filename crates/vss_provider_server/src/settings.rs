@@ -26,8 +26,8 @@ idle_set_max_s = 1800
 # What happens when the array cannot be asked whether it can copy a volume of its own. false: the provider declines, and
 # Windows may make the shadow copy with another provider. true: the backup fails.
 veto_when_unreachable = false
-# Also appends each event of the provider to this file, as a line of JSON, for support. An absolute path on a drive; write it in
-# single quotes. Without it events go to the Application log only.
+# Also appends each event of the provider to this file, as a line of JSON, for support. An absolute path on a drive, in
+# a folder that only administrators may write to; write it in single quotes. Without it events go to the Application log only.
 # event_file = 'C:\ProgramData\Shadowlun\events.jsonl'
 "#;
 

@@ -52,7 +52,7 @@ pub enum ServerError {
     },
     /// Another process serves, and does not end.
     #[error(
-        "another shadowlun-provider.exe is serving on this computer, and did not end within {} s. End it (sc stop {}), or \
+        "another shadowlun-provider.exe is serving on this computer, and did not end within {} s. End it (net stop {}), or \
          let it serve: one is enough",
         TURN_MAX.as_secs(),
         ids::SERVICE_NAME
@@ -65,7 +65,7 @@ pub enum ServerError {
     Thread(#[from] std::io::Error),
     /// The service control manager.
     #[error(
-        "the service control manager refused: {}. `service` is for it alone; to start the provider run: sc start {}",
+        "the service control manager refused: {}. `service` is for it alone; to start the provider run: net start {}",
         reason(source),
         ids::SERVICE_NAME
     )]
