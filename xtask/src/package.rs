@@ -9,7 +9,16 @@ use std::process::Command;
 
 /// Programs of the array.
 const LINUX: &[&str] = &["shadowlund", "shadowlun"];
-const TEXTS: &[&str] = &["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
+/// With all that the first one refers to.
+const TEXTS: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "LICENSE-MIT",
+    "LICENSE-APACHE",
+    "docs/api.md",
+    "docs/openapi.json",
+    "docs/store-format.md",
+];
 
 /// Release builds for both systems, the licences and a list of checksums.
 pub(crate) fn package() -> Result<(), Failure> {
@@ -22,7 +31,8 @@ pub(crate) fn package() -> Result<(), Failure> {
     let linux = dist.join(format!("linux-{}", std::env::consts::ARCH));
     let windows = dist.join("windows-x86_64");
     for folder in [&linux, &windows] {
-        std::fs::create_dir_all(folder).map_err(failed(folder))?;
+        let docs = folder.join("docs");
+        std::fs::create_dir_all(&docs).map_err(failed(&docs))?;
         for text in TEXTS {
             copy(&root().join(text), &folder.join(text))?;
         }

@@ -19,7 +19,8 @@ pub(crate) fn root() -> PathBuf {
 
 /// Where cargo puts what it builds; set-up keeps its tools and logs below it too.
 pub(crate) fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    // cargo runs in the root, so a relative one is below that.
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 /// The folder of the workspace's binaries.
