@@ -9,26 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Changes when the way templates are made does.
-const TEMPLATE_FORM: u32 = 2;
+const TEMPLATE_FORM: u32 = 3;
 /// How long one step of making a template may take; wineboot takes 12 s on two cores.
 const STEP_LIMIT: Duration = Duration::from_secs(180);
 /// How long another rig may keep the folder locked: it may be making the template.
 const LOCK_LIMIT: Duration = Duration::from_secs(300);
 /// Files of Windows from this size on are linked, not copied: programs and tables, which nothing writes to.
 const LINK_BYTES_MIN: u64 = 16 << 10;
-
-/// Wine 8 gives services the public folder as %ProgramData%, so the public folder becomes that of everybody else.
-const PROGRAM_DATA_OF_SERVICES: [&str; 9] = [
-    "add",
-    r"HKLM\Software\Microsoft\Windows NT\CurrentVersion\ProfileList",
-    "/v",
-    "Public",
-    "/t",
-    "REG_EXPAND_SZ",
-    "/d",
-    r"C:\ProgramData",
-    "/f",
-];
 
 /// A copy of the template, alive until it is dropped.
 pub(super) struct Run {
@@ -150,7 +137,6 @@ fn make_template(
         Ok(())
     };
     run("wineboot", &["-i"])?;
-    run("reg", &PROGRAM_DATA_OF_SERVICES)?;
     put("bcryptprimitives.dll", "windows/system32")?;
     put("vss_ps.dll", "windows/system32")?;
     put("vss_standin.exe", "rig")?;
