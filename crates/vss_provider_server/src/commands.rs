@@ -155,13 +155,20 @@ fn install(host: &Host<'_>, hosting: HostingName) -> Result<String, String> {
         Ok(_) => "This host is enrolled already.".to_owned(),
         Err(error) => format!("Next: {error}; {}.", error.remedy()),
     };
-    // Named, because anybody may have left a file there before the folder was closed.
-    let settings = match host.folder.read(settings::FILE) {
-        Ok(_) => format!(
+    let settings = match (
+        settings::load(host.folder),
+        host.folder.read(settings::FILE),
+    ) {
+        (Err(error), _) => format!(
+            "But no shadow copy can be made: {error}.\nWhat to do: {}.\n",
+            error.remedy()
+        ),
+        // Named, because it may be of an earlier installation.
+        (Ok(_), Ok(_)) => format!(
             "Its settings are those of {}.\n",
             host.folder.path(settings::FILE).display()
         ),
-        Err(_) => String::new(),
+        (Ok(_), Err(_)) => String::new(),
     };
     Ok(format!(
         "{} {} is installed and registered with VSS.\n{settings}{next}\n",
@@ -216,6 +223,9 @@ fn unenroll(folder: &dyn DataFolder) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_folder::MemoryFolder;
+    use crate::enrolment::tests::Machine;
+    use crate::registration::tests::FakeSystem;
     use clap::CommandFactory as _;
 
     #[test]
@@ -229,6 +239,26 @@ mod tests {
         }
         assert!(help.contains("Examples:") && help.contains("Exit codes"));
         assert!(!help.contains("service control manager"), "{help}");
+    }
+
+    #[test]
+    fn install_tells_of_settings_that_cannot_be_used() {
+        let folder = MemoryFolder::default();
+        let host = Host {
+            system: &FakeSystem::default(),
+            folder: &folder,
+            secrets: &Machine(1),
+            serve: || Ok(()),
+        };
+        let installed = || install(&host, HostingName::Service).unwrap();
+        assert!(!installed().contains("settings"));
+
+        folder.put(settings::FILE, b"idle_set_max_s = 61");
+        assert!(installed().contains("Its settings are those of provider.toml"));
+
+        folder.put(settings::FILE, b"nonsense");
+        let text = installed();
+        assert!(text.contains("no shadow copy") && text.contains("correct the file"));
     }
 
     #[test]
