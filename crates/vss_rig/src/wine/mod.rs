@@ -5,7 +5,7 @@
 //! for each host, its programs by hard links. All of it lies in the folder `wine` beside the parts. A shell outside the rig (the keeper)
 //! ends a prefix as soon as the rig closes a pipe or is dead, however it died.
 //!
-//! **What Wine cannot show** is listed in `docs`: access checks, impersonation, the event log read back.
+//! **What Wine cannot show** is listed in the README: access checks, the event log read back, and more.
 
 mod agent;
 mod events;
