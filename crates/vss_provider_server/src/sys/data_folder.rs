@@ -173,21 +173,23 @@ fn program_data() -> Option<PathBuf> {
 /// administrator's and has no other name.
 fn open_own(path: &Path, is_folder: bool, rights: u32) -> io::Result<File> {
     let flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT;
-    let refuse = |kind: io::ErrorKind, why: &str| {
-        io::Error::new(
-            kind,
-            format!(
-                "{} {why}; as administrator, look who made it and what is in it, and delete it",
-                path.display()
-            ),
-        )
+    let refuse = |why: &str| {
+        let delete = "as administrator, look who made it and what is in it, and delete it";
+        io::Error::other(format!("{} {why}; {delete}", path.display()))
     };
     let file = OpenOptions::new()
         .access_mode(FILE_READ_ATTRIBUTES.0 | READ_CONTROL.0 | rights)
         .custom_flags(flags.0)
         .open(path)
         .map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => refuse(error.kind(), "is closed to this account"),
+            // Whoever made it may have closed it to administrators too.
+            kind @ io::ErrorKind::PermissionDenied => io::Error::new(
+                kind,
+                format!(
+                    "{} is closed to this account; where administrators are shut out too, take it over (takeown) and delete it",
+                    path.display()
+                ),
+            ),
             _ => error,
         })?;
     let mut found = BY_HANDLE_FILE_INFORMATION::default();
@@ -200,14 +202,10 @@ fn open_own(path: &Path, is_folder: bool, rights: u32) -> io::Result<File> {
         || found.nNumberOfLinks > 1
     {
         let what = if is_folder { "folder" } else { "file" };
-        return Err(refuse(
-            io::ErrorKind::InvalidData,
-            &format!("is no plain {what}"),
-        ));
+        return Err(refuse(&format!("is no plain {what}")));
     }
     if !is_administrators(&file)? {
-        let why = "belongs neither to Administrators nor to SYSTEM";
-        return Err(refuse(io::ErrorKind::InvalidData, why));
+        return Err(refuse("belongs neither to Administrators nor to SYSTEM"));
     }
     Ok(file)
 }

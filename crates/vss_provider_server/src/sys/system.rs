@@ -13,8 +13,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use windows::Win32::Foundation::{
-    E_FAIL, ERROR_FILE_NOT_FOUND, ERROR_SERVICE_CANNOT_ACCEPT_CTRL, ERROR_SERVICE_DOES_NOT_EXIST,
-    ERROR_SERVICE_NOT_ACTIVE, ERROR_SERVICE_REQUEST_TIMEOUT, WIN32_ERROR,
+    E_ACCESSDENIED, E_FAIL, ERROR_FILE_NOT_FOUND, ERROR_SERVICE_CANNOT_ACCEPT_CTRL,
+    ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_NOT_ACTIVE, ERROR_SERVICE_REQUEST_TIMEOUT,
+    WIN32_ERROR,
 };
 use windows_registry::{LOCAL_MACHINE, Type};
 use windows_service::service::{
@@ -254,9 +255,11 @@ fn of_com(error: windows::core::Error) -> SystemError {
 }
 
 fn of_io(error: &io::Error) -> SystemError {
-    let code = error
-        .raw_os_error()
-        .map_or(E_FAIL.0.cast_unsigned(), win32_code);
+    let code = match (error.raw_os_error(), error.kind()) {
+        (Some(raw), _) => win32_code(raw),
+        (None, io::ErrorKind::PermissionDenied) => E_ACCESSDENIED.0.cast_unsigned(),
+        (None, _) => E_FAIL.0.cast_unsigned(),
+    };
     let text = error.to_string();
     // The number that std appends is shown as an HRESULT anyway.
     let text = text.split(" (os error ").next().unwrap_or_default();
@@ -339,6 +342,8 @@ mod tests {
         let error = of_io(&io::Error::from_raw_os_error(5));
         assert_eq!(error.code, 0x8007_0005);
         assert!(!error.text.contains("os error"), "{error}");
+        let error = of_io(&io::Error::new(io::ErrorKind::PermissionDenied, "words"));
+        assert_eq!(error.code, 0x8007_0005);
         let error = of_com(windows::core::Error::from(windows::core::HRESULT(
             0x8004_2307_u32.cast_signed(),
         )));
