@@ -30,12 +30,14 @@ pub struct Suite {
     pub host: &'static str,
     /// How each went.
     pub outcomes: Vec<Outcome>,
+    /// Why the rest could not be tried; `None` when there is no rest.
+    pub error: Option<String>,
 }
 
 impl Suite {
-    /// Whether all held.
+    /// Whether all were tried and held.
     pub fn passed(&self) -> bool {
-        self.failed() == 0
+        self.failed() == 0 && self.error.is_none()
     }
 
     fn failed(&self) -> usize {
@@ -48,8 +50,12 @@ impl Suite {
 
 /// The last line of a suite's text report.
 pub fn text_summary(suite: &Suite) -> String {
+    let rest = match &suite.error {
+        None => String::new(),
+        Some(error) => format!(", the rest could not be tried: {error}"),
+    };
     format!(
-        "{} scenarios, provider {}, {} array: {} passed, {} failed",
+        "{} scenarios, provider {}, {} array: {} passed, {} failed{rest}",
         suite.outcomes.len(),
         suite.host,
         suite.array,
@@ -83,10 +89,11 @@ pub fn junit(suites: &[Suite]) -> String {
 fn junit_suite(xml: &mut String, suite: &Suite) {
     let name = escape(&format!("vss_rig.{}.{}", suite.array, suite.host));
     let seconds: f64 = suite.outcomes.iter().map(|o| o.elapsed.as_secs_f64()).sum();
+    let errors = usize::from(suite.error.is_some());
     let _ = writeln!(
         xml,
-        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"0\" time=\"{seconds:.3}\">",
-        suite.outcomes.len(),
+        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"{errors}\" skipped=\"0\" time=\"{seconds:.3}\">",
+        suite.outcomes.len() + errors,
         suite.failed()
     );
     for outcome in &suite.outcomes {
@@ -106,6 +113,16 @@ fn junit_suite(xml: &mut String, suite: &Suite) {
                 escape(failure)
             ),
         };
+    }
+    // What stands for the scenarios that were not tried.
+    if let Some(error) = &suite.error {
+        let _ = writeln!(
+            xml,
+            "    <testcase classname=\"{name}\" name=\"the rest\" time=\"0\">\n      \
+             <error message=\"{}\">{}</error>\n    </testcase>",
+            escape(error.lines().next().unwrap_or_default()),
+            escape(error)
+        );
     }
     xml.push_str("  </testsuite>\n");
 }
@@ -146,7 +163,30 @@ mod tests {
             array: "real",
             host,
             outcomes,
+            error: None,
         }
+    }
+
+    #[test]
+    fn suite_broken_off_has_not_passed_and_keeps_what_was_tried() {
+        let mut broken = suite("com", vec![outcome(None)]);
+        broken.error = Some("it <hangs>\nat T-015".to_owned());
+
+        assert!(!broken.passed());
+        let text = text(std::slice::from_ref(&broken));
+        assert!(
+            text.contains("1 passed") && text.contains("it <hangs>"),
+            "{text}"
+        );
+        let xml = junit(&[broken]);
+        assert!(
+            xml.contains("tests=\"2\" failures=\"0\" errors=\"1\""),
+            "{xml}"
+        );
+        assert!(
+            xml.contains("<error message=\"it &lt;hangs&gt;\">"),
+            "{xml}"
+        );
     }
 
     #[test]

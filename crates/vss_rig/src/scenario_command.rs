@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vss_rig scenarios`: every array with every kind of host, in one report.
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
-use vss_rig::array::{ArrayUnderTest as _, Binaries, HostKind, RealArray, Simulated};
+use vss_rig::array::{Binaries, HostKind, RealArray, Simulated};
 use vss_rig::interrupt::Interrupt;
 use vss_rig::report::{self, Suite};
 use vss_rig::scenarios::{self, Outcome, Scenario};
@@ -78,9 +78,13 @@ pub(crate) fn run(arguments: &ScenarioArguments) -> anyhow::Result<bool> {
     for (array, host) in combinations {
         let suite = run_suite(arguments, array, host, &interrupt, |outcome| {
             progress(report::text_line(outcome));
-        })?;
+        });
         progress(report::text_summary(&suite));
+        let is_whole = suite.error.is_none();
         suites.push(suite);
+        if !is_whole {
+            break;
+        }
     }
     let document = match arguments.report {
         ReportForm::Junit => Some(report::junit(&suites)),
@@ -92,6 +96,9 @@ pub(crate) fn run(arguments: &ScenarioArguments) -> anyhow::Result<bool> {
             .with_context(|| format!("cannot write the report {}", file.display()))?,
         (Some(document), None) => print!("{document}"),
         (None, _) => {}
+    }
+    if let Some(error) = suites.iter().find_map(|suite| suite.error.clone()) {
+        bail!("{error}");
     }
     Ok(suites.iter().all(Suite::passed))
 }
@@ -129,38 +136,54 @@ fn wanted(arguments: &ScenarioArguments) -> anyhow::Result<Vec<(ArrayArgument, H
     Ok(combinations)
 }
 
+/// What was tried is in the suite, also when it had to be broken off.
 fn run_suite(
     arguments: &ScenarioArguments,
     array: ArrayArgument,
     host: HostArgument,
     interrupt: &Interrupt,
+    progress: impl Fn(&Outcome),
+) -> Suite {
+    let mut outcomes = Vec::new();
+    let result = try_suite(arguments, array, host, interrupt, |outcome| {
+        progress(outcome);
+        outcomes.push(outcome.clone());
+    });
+    Suite {
+        array: match array {
+            ArrayArgument::Sim => "simulated",
+            ArrayArgument::Real => "real",
+        },
+        host: match host {
+            HostArgument::InProcess => "in-process",
+            HostArgument::Com => "com",
+        },
+        outcomes,
+        error: result.err().map(|error| format!("{error:#}")),
+    }
+}
+
+fn try_suite(
+    arguments: &ScenarioArguments,
+    array: ArrayArgument,
+    host: HostArgument,
+    interrupt: &Interrupt,
     progress: impl FnMut(&Outcome),
-) -> anyhow::Result<Suite> {
-    let (host_name, kind) = match host {
-        HostArgument::InProcess => ("in-process", HostKind::InProcess),
+) -> anyhow::Result<()> {
+    let only = &arguments.only;
+    if array == ArrayArgument::Sim {
+        scenarios::run_all(&Simulated::new()?, only, interrupt, progress)?;
+        return Ok(());
+    }
+    let kind = match host {
+        HostArgument::InProcess => HostKind::InProcess,
         HostArgument::Com => {
             let folder: Option<&Path> = arguments.windows_dir.as_deref();
-            ("com", HostKind::Com(WindowsParts::find(folder)?))
+            HostKind::Com(WindowsParts::find(folder)?)
         }
     };
-    let (array_name, outcomes) = match array {
-        ArrayArgument::Sim => {
-            let array = Simulated::new()?;
-            let outcomes = scenarios::run_all(&array, &arguments.only, interrupt, progress)?;
-            (array.name(), outcomes)
-        }
-        ArrayArgument::Real => {
-            let binaries = Binaries::find(arguments.bin_dir.as_deref())?;
-            let array = RealArray::start(&binaries, &kind, interrupt)?;
-            let outcomes = scenarios::run_all(&array, &arguments.only, interrupt, progress)?;
-            let name = array.name();
-            array.end().context("ending the Windows hosts")?;
-            (name, outcomes)
-        }
-    };
-    Ok(Suite {
-        array: array_name,
-        host: host_name,
-        outcomes,
-    })
+    let binaries = Binaries::find(arguments.bin_dir.as_deref())?;
+    let array = RealArray::start(&binaries, &kind, interrupt)?;
+    scenarios::run_all(&array, only, interrupt, progress)?;
+    array.end().context("ending the Windows hosts")
 }

@@ -260,10 +260,6 @@ struct SpoiltArray {
 }
 
 impl ArrayUnderTest for SpoiltArray {
-    fn name(&self) -> &'static str {
-        "spoilt"
-    }
-
     fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>> {
         let inner: Arc<dyn ProviderHost> = Arc::from(self.inner.provider(host)?);
         if self.fault == Fault::KeepsSetAfterRelease {

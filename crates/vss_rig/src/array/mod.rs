@@ -40,9 +40,6 @@ pub enum HostKind {
 /// **Duties.** [`ORIGINAL_COUNT`] LUNs exist and are mapped to [`CREATOR`]; [`IMPORTER`] is in the same host group and
 /// has none. What this trait tells comes from the array and the host's view of it, never from a provider.
 pub trait ArrayUnderTest {
-    /// `simulated` or `real`, for reports.
-    fn name(&self) -> &'static str;
-
     /// The Windows hosts on which providers are loaded; `None` where they run in this process.
     fn windows(&self) -> Option<&Windows> {
         None

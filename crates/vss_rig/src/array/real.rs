@@ -113,10 +113,6 @@ fn find<'a>(seen: &'a [SeenDisk], disk: &LunDescription) -> anyhow::Result<&'a S
 }
 
 impl ArrayUnderTest for RealArray {
-    fn name(&self) -> &'static str {
-        "real"
-    }
-
     fn windows(&self) -> Option<&Windows> {
         self.windows.as_ref()
     }

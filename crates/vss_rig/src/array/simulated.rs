@@ -73,10 +73,6 @@ fn describe(identity: &LunIdentity) -> LunDescription {
 }
 
 impl ArrayUnderTest for Simulated {
-    fn name(&self) -> &'static str {
-        "simulated"
-    }
-
     fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>> {
         let clock = self.clock.clone();
         Ok(Box::new(InProcess::new(
