@@ -26,6 +26,7 @@ pub(crate) struct Agent {
     stream: Mutex<TcpStream>,
     shared: Arc<Mutex<Shared>>,
     interrupt: Interrupt,
+    order_limit: Duration,
 }
 
 #[derive(Default)]
@@ -91,6 +92,7 @@ impl Agent {
             stream: Mutex::new(stream),
             shared,
             interrupt: interrupt.clone(),
+            order_limit: ORDER_LIMIT,
         })
     }
 
@@ -146,11 +148,14 @@ impl Agent {
                     bail!("{why}")
                 }
             }
-            if start.elapsed() > ORDER_LIMIT {
-                bail!(
-                    "the stand-in gave no answer within {} s",
-                    ORDER_LIMIT.as_secs()
+            if start.elapsed() > self.order_limit {
+                let why = format!(
+                    "no answer within {} s: the provider hangs, or the stand-in does",
+                    self.order_limit.as_secs()
                 );
+                // Later orders, of which Release is one, would wait as long for the same process.
+                lock(&self.shared).ended.get_or_insert_with(|| why.clone());
+                bail!("{why}");
             }
         }
     }
@@ -332,6 +337,25 @@ mod tests {
         assert!(error.contains("gone"), "{error}");
         assert!(later.contains("gone"), "{later}");
         assert!(agent.failure().is_some());
+    }
+
+    #[test]
+    fn order_without_an_answer_is_the_last() {
+        let mut f = fixture();
+        standin(&f, COOKIE, |reader| {
+            while reader.fill_buf().is_ok() {
+                reader.consume(reader.buffer().len());
+            }
+        });
+        let mut agent = accept(&mut f);
+        agent.order_limit = Duration::from_millis(150);
+        let error = format!("{:#}", agent.order(Order::CheckHeap).unwrap_err());
+        agent.order_limit = ORDER_LIMIT;
+
+        let later = agent.order(Order::Providers).unwrap_err().to_string();
+
+        assert!(error.contains("no answer"), "{error}");
+        assert!(later.contains("no answer"), "{later}");
     }
 
     #[test]
