@@ -54,6 +54,12 @@ impl Windows {
         }
     }
 
+    /// Why an order to one of the two could not be carried out.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let of = |name: &str, host: &WineHost| host.failure().map(|why| format!("{name}: {why}"));
+        of(CREATOR, &self.creator).or_else(|| of(IMPORTER, &self.importer))
+    }
+
     /// Another host, with nothing installed, for what changes a host for good.
     pub fn fresh_host(&self) -> anyhow::Result<WineHost> {
         WineHost::start(&self.parts, &self.interrupt)

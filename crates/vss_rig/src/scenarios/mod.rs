@@ -103,7 +103,8 @@ pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Resul
     let result = (scenario.run)(&stage);
     array.set_down(false);
     let calls = stage.trace();
-    if let Some(why) = stage.provider().failure() {
+    let failure = stage.provider().failure();
+    if let Some(why) = failure.or_else(|| array.windows()?.failure()) {
         bail!("{}: {why}\ncalls:\n{calls}", scenario.id);
     }
     // The last Release: what the scenario left in progress has to go with it (LOAD-10).

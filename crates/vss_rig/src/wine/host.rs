@@ -7,7 +7,7 @@ use super::{CommandOutput, EventFile, WindowsParts};
 use crate::com::ComProvider;
 use crate::interrupt::Interrupt;
 use crate::process::Service;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use array_api::Enrolment;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -167,7 +167,7 @@ impl WineHost {
         }
         let providers = self.providers()?;
         let [provider] = &providers[..] else {
-            anyhow::bail!("VSS has not one provider but {providers:?}");
+            bail!("VSS has not one provider but {providers:?}");
         };
         let class = provider.rsplit(" | ").next().unwrap_or_default();
         let class = Uuid::parse_str(class.trim())
@@ -183,6 +183,11 @@ impl WineHost {
     /// Has the stand-in do something.
     pub(crate) fn order(&self, order: Order) -> anyhow::Result<Answer> {
         self.agent.order(order)
+    }
+
+    /// Why an order could not be carried out, if one could not.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.agent.failure()
     }
 
     fn event_file(&self) -> PathBuf {
@@ -215,15 +220,22 @@ impl WineHost {
         self.run.prefix.pids("shadowlun-provider.exe")
     }
 
-    /// What the provider's process has in use.
+    /// What the provider's process has in use, with the descriptors that Wine's server holds, for it and for all others.
     ///
     /// # Errors
     /// When there is not exactly one.
     pub fn provider_use(&self) -> anyhow::Result<ProcessUse> {
-        match self.provider_pids()?[..] {
-            [pid] => ProcessUse::of(pid),
-            ref pids => anyhow::bail!("not one provider is running but {pids:?}"),
+        let [pid] = self.provider_pids()?[..] else {
+            bail!(
+                "not one provider is running but {:?}",
+                self.provider_pids()?
+            );
+        };
+        let mut used = ProcessUse::of(pid)?;
+        for server in self.run.prefix.pids("wineserver")? {
+            used.handles += ProcessUse::of(server)?.handles;
         }
+        Ok(used)
     }
 
     /// Kills the stand-in (SIGKILL), as if VSS had died, and starts another one. What it held is lost to the rig.

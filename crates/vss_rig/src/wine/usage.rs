@@ -6,7 +6,8 @@ use anyhow::Context as _;
 pub struct ProcessUse {
     /// Threads.
     pub threads: u64,
-    /// File descriptors. Wine's other handles live in its server.
+    /// File descriptors. Of what Wine's server holds for it, [`super::WineHost::provider_use`] adds those with a descriptor (files,
+    /// pipes, sockets); events and registry keys are not seen.
     pub handles: u64,
     /// Resident memory in KiB.
     pub memory_kib: u64,
