@@ -32,11 +32,14 @@ pub(super) fn t010(stage: &Stage<'_>) -> anyhow::Result<()> {
 }
 
 fn call_each(host: &WineHost, object: ObjectId) -> anyhow::Result<()> {
-    for method in methods() {
-        let answer = host.order(Order::Call {
-            object,
-            method: method.clone(),
-        })?;
+    let via_ex = |method| Order::Call { object, method };
+    let via_base = |method| Order::CallBase { object, method };
+    let orders = methods().into_iter().flat_map(|method| {
+        let both = [via_ex(method.clone()), via_base(method.clone())];
+        both.map(|order| (order, method.clone()))
+    });
+    for (order, method) in orders {
+        let answer = host.order(order)?;
         judge(&method, &answer).with_context(|| format!("{method:?}"))?;
         if let Some(operation) = answer.object {
             judge_operation(host, operation, &method)?;
