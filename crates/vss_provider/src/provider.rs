@@ -100,8 +100,9 @@ impl Provider {
             };
         }
         let release = self.sets().unload();
-        self.journal.thaw();
+        // Before anything is written: a log that panics must not make the set forgotten.
         self.leave(release);
+        self.journal.thaw();
         let budget = Budget::new(&*self.clock, budget::ON_UNLOAD);
         self.settle(&budget);
         self.tell_leftovers(Method::OnUnload);
