@@ -67,7 +67,11 @@ pub fn report_panics(events: Arc<dyn EventSink>) {
         before(info);
         let cause = format!("panic{place}: {}", text(info.payload()));
         let event = internal_error(Method::OnLoad, cause, Hresult::S_OK);
-        let _ = caught(|| events.report(&event));
+        // A panic within a hook ends the process, guard or not. So a log that panics does it on a thread of its own.
+        std::thread::scope(|scope| {
+            let teller = std::thread::Builder::new().name("panic".to_owned());
+            let _ = teller.spawn_scoped(scope, || caught(|| events.report(&event)));
+        });
     }));
 }
 
@@ -114,6 +118,7 @@ mod tests {
 
     impl EventSink for List {
         fn report(&self, event: &Event) {
+            assert!(!event.cause.contains("not writable"), "the log is broken");
             self.0.lock().expect("not poisoned").push(event.clone());
         }
     }
@@ -212,7 +217,10 @@ mod tests {
             cause.contains("guard.rs") && cause.contains("guarded"),
             "{cause}"
         );
-        let told = events.0.lock().expect("not poisoned");
+        let told = std::mem::take(&mut *events.0.lock().expect("not poisoned"));
         assert!(!told.iter().any(|e| e.cause.contains("guarded")));
+
+        let thread = std::thread::spawn(|| panic!("not writable"));
+        assert!(thread.join().is_err(), "and the process goes on");
     }
 }

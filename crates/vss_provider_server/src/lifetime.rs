@@ -94,6 +94,14 @@ impl Lifetime {
     }
 }
 
+impl Clone for User {
+    /// Also while the server ends: it waits for this user in any case.
+    fn clone(&self) -> Self {
+        self.0.usage().users += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl Drop for User {
     fn drop(&mut self) {
         let mut usage = self.0.usage();
@@ -150,6 +158,19 @@ mod tests {
         drop(user);
         assert!(lifetime.close_if_unused());
         assert!(lifetime.enter().is_none(), "an ending server takes nobody");
+    }
+
+    /// ASY-5: what a user makes may outlive it, also when it is made while the server ends.
+    #[test]
+    fn close_lets_users_bring_others() {
+        let lifetime = Lifetime::new();
+        let user = lifetime.enter().expect("it is open");
+        lifetime.close();
+        let other = user.clone();
+        drop(user);
+        assert!(!lifetime.wait_until_unused(Duration::ZERO));
+        drop(other);
+        assert!(lifetime.wait_until_unused(Duration::ZERO));
     }
 
     #[test]

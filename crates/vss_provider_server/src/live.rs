@@ -2,7 +2,7 @@
 //! The providers of this process, for what happens without a call: time that passes, and the end of the server. One thread
 //! serves them all, so that loading often costs nothing (LOAD-1, T-023).
 
-use crate::guard::{caught, internal_error};
+use crate::guard::{caught, guarded, internal_error};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -62,7 +62,8 @@ impl Live {
             for provider in self.loaded() {
                 scope.spawn(move || {
                     // The server ends; the array gives up by itself what could not be given up here (SEQ-40).
-                    let _ = caught(|| provider.on_unload(true));
+                    let post = |event| provider.post(event);
+                    guarded(Method::OnUnload, post, || provider.on_unload(true));
                 });
             }
         });

@@ -59,9 +59,9 @@ fn serve(events: &Arc<dyn EventSink>) -> Result<(), ServerError> {
         on_control(&control, &stop)
     })?;
     let status = Status(handler);
-    let served = status
-        .tell(ServiceState::StartPending, 1)
-        .and_then(|()| serve_until(&stopped, &status, events));
+    status.tell(ServiceState::StartPending, 1)?;
+    let served = caught(|| serve_until(&stopped, &status, events));
+    let served = served.unwrap_or_else(|cause| Err(ServerError::Internal(cause)));
     // The manager starts a service again only after it has heard that it ended.
     let ended = status.ended(served.is_ok());
     served.and(ended)

@@ -68,7 +68,7 @@ impl IClassFactory_Impl for Factory_Impl {
                 return Err(Error::from(CLASS_E_NOAGGREGATION));
             }
             let user = self.enter()?;
-            let made = ProviderObject::new((self.site)(), &self.live, &self.lifetime, user);
+            let made = ProviderObject::new((self.site)(), &self.live, user);
             let made = IUnknown::from(made);
             // SAFETY: both pointers were checked; QueryInterface stores a counted reference or NULL.
             unsafe { made.query(interface, object) }.ok()

@@ -10,8 +10,8 @@ use super::convert::{
     CoTaskMemory, out, read_lun, read_luns, read_luns_or_null, update_lun, uuid, write_luns,
 };
 use super::extended::{IHardwareProviderEx, IHardwareProviderEx_Impl};
-use crate::guard::{caught, guarded};
-use crate::lifetime::{Lifetime, User};
+use crate::guard::guarded;
+use crate::lifetime::User;
 use crate::live::Live;
 use crate::site::Site;
 use std::ffi::c_void;
@@ -38,14 +38,13 @@ static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 )]
 pub(super) struct ProviderObject {
     provider: Arc<Provider>,
-    lifetime: Arc<Lifetime>,
     /// Keeps the server up; goes last.
-    _user: User,
+    user: User,
 }
 
 impl ProviderObject {
     /// Reads the site's files anew, so that a provider loaded after an enrolment knows of it.
-    pub(super) fn new(site: Site, live: &Live, lifetime: &Arc<Lifetime>, user: User) -> Self {
+    pub(super) fn new(site: Site, live: &Live, user: User) -> Self {
         let started = *STARTED;
         let provider = Arc::new(Provider::new(
             site.array,
@@ -54,11 +53,7 @@ impl ProviderObject {
             site.settings,
         ));
         live.add(&provider);
-        Self {
-            provider,
-            lifetime: Arc::clone(lifetime),
-            _user: user,
-        }
+        Self { provider, user }
     }
 
     fn code(&self, method: Method, body: impl FnOnce() -> Result<(), Hresult>) -> Hresult {
@@ -86,7 +81,10 @@ impl Drop for ProviderObject {
     /// The last Release without OnUnload is a forced unload (LOAD-10). It takes its bounded time (LOAD-8) here, so that all
     /// is done when Release returns; the thread that ticks may hold the provider for a moment longer.
     fn drop(&mut self) {
-        let _ = caught(|| self.provider.on_unload(true));
+        self.code(Method::OnUnload, || {
+            self.provider.on_unload(true);
+            Ok(())
+        });
     }
 }
 
@@ -233,11 +231,8 @@ impl IHardwareProviderEx_Impl for ProviderObject_Impl {
             let copies = unsafe { read_luns(count, copies) }?;
             // SAFETY: see above.
             let targets = unsafe { read_luns(count, targets) }?;
-            let Some(user) = self.lifetime.enter() else {
-                return Err(Hresult::VSS_E_PROVIDER_VETO);
-            };
             let operation = self.provider.resync_luns(&copies, &targets)?;
-            let object = AsyncResync::new(operation, Arc::clone(&self.provider), user);
+            let object = AsyncResync::new(operation, Arc::clone(&self.provider), self.user.clone());
             *place = IVssAsync::from(object).into_raw();
             Ok(())
         })

@@ -6,10 +6,12 @@
 
 use super::*;
 use crate::com::factory::Factory;
+use crate::lifetime::Lifetime;
 use array_api::simulated::{SimulatedArray, VirtualClock};
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::sync::Mutex;
+use std::time::Duration;
 use uuid::Uuid;
 use vss_provider::{Event, EventKind, EventSink, LunDescription, Settings, identity};
 use windows::Win32::Foundation::{
@@ -30,14 +32,18 @@ thread_local! {
     /// The array of this test, for the factory, which runs on the test's thread.
     static ARRAY: SimulatedArray = SimulatedArray::new(VirtualClock::new());
     static EVENTS: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
-    static LOG_IS_BROKEN: Cell<bool> = const { Cell::new(false) };
+    /// So many events make the log panic.
+    static LOG_BREAKS: Cell<u32> = const { Cell::new(0) };
 }
 
 struct Log;
 
 impl EventSink for Log {
     fn report(&self, event: &Event) {
-        assert!(!LOG_IS_BROKEN.get(), "the event log is broken");
+        if let Some(left) = LOG_BREAKS.get().checked_sub(1) {
+            LOG_BREAKS.set(left);
+            panic!("the event log is broken");
+        }
         EVENTS.with_borrow_mut(|events| events.push(event.clone()));
     }
 }
@@ -45,12 +51,13 @@ impl EventSink for Log {
 struct Bench {
     factory: IClassFactory,
     lifetime: Arc<Lifetime>,
+    live: Arc<Live>,
 }
 
 fn bench() -> Bench {
-    let lifetime = Lifetime::new();
+    let (lifetime, live) = (Lifetime::new(), Arc::<Live>::default());
     let factory = IClassFactory::from(Factory {
-        live: Arc::default(),
+        live: Arc::clone(&live),
         lifetime: Arc::clone(&lifetime),
         events: Arc::new(Log),
         site: || Site {
@@ -60,7 +67,11 @@ fn bench() -> Bench {
         },
         locks: Mutex::default(),
     });
-    Bench { factory, lifetime }
+    Bench {
+        factory,
+        lifetime,
+        live,
+    }
 }
 
 impl Bench {
@@ -318,16 +329,28 @@ fn t014_unload_is_refused_while_a_set_is_pending() {
     }
 }
 
+/// LUNs that the array keeps for a set in progress.
+fn reserved() -> usize {
+    let array = ARRAY.with(|array| array.host("here"));
+    let orphans = array.orphans(vss_provider::budget::TICK);
+    orphans.expect("the array is up").len()
+}
+
+/// SEQ-7, LOAD-7: the thread that ticks and the server's end know each loaded provider.
+#[test]
+fn loaded_provider_is_known_to_the_process() {
+    let bench = bench();
+    let _provider = begin(&bench);
+    assert_eq!(reserved(), 1);
+    bench.live.unload();
+    assert_eq!(reserved(), 0);
+}
+
 /// T-018, LOAD-10, ASY-5: the last Release gives the set up before it returns, and the server may end.
 #[test]
 fn t018_last_release_is_a_forced_unload() {
     let bench = bench();
     let provider = begin(&bench);
-    let array = ARRAY.with(|array| array.host("here"));
-    let reserved = || {
-        let orphans = array.orphans(vss_provider::budget::TICK);
-        orphans.expect("the array is up").len()
-    };
     assert_eq!(reserved(), 1);
     assert!(!bench.lifetime.close_if_unused());
     drop(provider);
@@ -360,10 +383,11 @@ fn t011_on_load_keeps_nothing() {
 fn resync_gives_a_finished_operation_of_its_own() {
     let bench = bench();
     let provider: IVssHardwareSnapshotProviderEx = bench.load().expect("it loads");
+    bench.lifetime.close();
     // SAFETY: no LUNs.
     let operation = unsafe { provider.ResyncLuns(ptr::null(), ptr::null(), 0) }.expect("done");
     drop(provider);
-    assert!(!bench.lifetime.close_if_unused());
+    assert!(!bench.lifetime.wait_until_unused(Duration::ZERO));
     let mut status = S_FALSE;
     let vtable = operation.vtable();
     // SAFETY: a place of ours, or NULL where the interface allows it.
@@ -375,6 +399,29 @@ fn resync_gives_a_finished_operation_of_its_own() {
         assert_eq!((vtable.Cancel)(operation.as_raw()), FINISHED);
     }
     drop(operation);
+    assert!(bench.lifetime.wait_until_unused(Duration::ZERO));
+}
+
+/// T-234, GEN-7, ERR-3, LOAD-10: a panic in the last Release ends nothing, is told, and the set is given up all the same.
+#[test]
+fn t234_panic_in_the_last_release_is_told() {
+    let bench = bench();
+    let provider = begin(&bench);
+    let creation: IVssProviderCreateSnapshotSet = provider.cast().expect("it is there");
+    let (set, stranger) = (GUID::from_u128(1), Lun::new(&LunDescription::default()));
+    // SAFETY: no pointers, and an array of one.
+    unsafe {
+        creation.EndPrepareSnapshots(set).expect("ready");
+        creation.PreCommitSnapshots(set).expect("armed");
+        let waiting = provider.LocateLuns(std::slice::from_ref(&stranger.0));
+        assert_eq!(code(waiting), VETO);
+    }
+    drop(creation);
+    LOG_BREAKS.set(1);
+    drop(provider);
+    let kinds: Vec<_> = EVENTS.take().iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::InternalError]);
+    assert_eq!(reserved(), 0);
     assert!(bench.lifetime.close_if_unused());
 }
 
@@ -385,9 +432,9 @@ fn t234_panic_below_a_method_is_a_veto() {
     let stranger = Lun::new(&LunDescription::default());
     // SAFETY: an array of one.
     let locate = || code(unsafe { provider.LocateLuns(std::slice::from_ref(&stranger.0)) });
-    LOG_IS_BROKEN.set(true);
+    // The method's event, and that of the panic.
+    LOG_BREAKS.set(2);
     assert_eq!(locate(), VETO);
-    LOG_IS_BROKEN.set(false);
     assert_eq!(locate(), VETO);
     let kinds: Vec<_> = EVENTS.take().iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [EventKind::NotOurLun]);
