@@ -264,6 +264,7 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use windows::Win32::System::Com::CoGetClassObject;
 
     /// REG-12: COM writes it in either form.
     #[test]
@@ -276,9 +277,54 @@ mod tests {
         }
     }
 
+    struct Nowhere;
+
+    impl EventSink for Nowhere {
+        fn report(&self, _event: &Event) {}
+    }
+
+    /// A server, as long as its thread: so long it has the turn, offers the class and lets time pass (SEQ-7).
+    fn serve() {
+        let events: Arc<dyn EventSink> = Arc::new(Nowhere);
+        let server = Server::start(&events).expect("it is our turn");
+        let second = std::thread::spawn(|| Turn::wait(Duration::from_millis(50)).err());
+        let refused = second.join().expect("it does not panic");
+        assert!(matches!(refused, Some(ServerError::AnotherServer)));
+
+        let (ticks, ticked) = std::sync::mpsc::channel();
+        let clock = move || {
+            let _ = ticks.send(());
+            Duration::ZERO
+        };
+        let array = Site::assemble(
+            Ok(crate::settings::FileSettings::default()),
+            Err(crate::enrolment::LoadError::Missing),
+            |_| Arc::new(Nowhere),
+        );
+        let provider =
+            vss_provider::Provider::new(array.array, Arc::new(clock), array.events, array.settings);
+        let provider = Arc::new(provider);
+        server.live.add(&provider);
+        while ticked.try_recv().is_ok() {}
+        (ticked.recv_timeout(Duration::from_secs(20))).expect("the clock is asked");
+
+        let class = GUID::from_u128(ids::CLASS_ID.as_u128());
+        let get = || {
+            // SAFETY: the pointer is valid for the call. The class is of this process.
+            unsafe {
+                CoGetClassObject::<IClassFactory>(&raw const class, CLSCTX_LOCAL_SERVER, None)
+            }
+        };
+        get().expect("it is offered");
+        server.stop().expect("it ends");
+        get().expect_err("it is offered no more");
+    }
+
     /// One test, because the mutex is the whole computer's.
     #[test]
     fn turn_is_for_one_at_a_time_and_free_after_a_death() {
+        let dead = std::thread::spawn(serve);
+        assert!(dead.join().is_ok());
         let dead = std::thread::spawn(|| Turn::wait(Duration::from_secs(5)).is_ok());
         assert!(dead.join().expect("it does not panic"));
         let _first = Turn::wait(Duration::from_secs(5)).expect("it is abandoned");
