@@ -116,6 +116,21 @@ fn host_template_is_not_changed_by_its_copies() {
 }
 
 #[test]
+fn host_started_removes_what_a_rig_left_that_was_killed_before_it_had_its_lock() {
+    let first = host();
+    let prefix = first.prefix();
+    let left = prefix.parent().unwrap().with_file_name("run-left");
+    std::fs::create_dir(&left).unwrap();
+
+    let second = host();
+
+    assert!(!left.exists());
+    assert!(prefix.exists());
+    second.end().unwrap();
+    first.end().unwrap();
+}
+
+#[test]
 fn run_once_passes_output_and_code_on() {
     let parts = WindowsParts::find(None).unwrap();
     let program = ["cmd", "/c", "echo out & echo err 1>&2 & exit 7"].map(str::to_owned);

@@ -3,6 +3,7 @@ use super::programs::{WinePrograms, environment};
 use crate::interrupt::Interrupt;
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,11 +34,13 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Keeps `prefix`, which lies in `folder`.
+    /// Keeps `prefix`, which lies in `folder`. `lock` stays locked until the keeper is done, also when the rig is killed, so that no
+    /// other rig comes in between.
     pub(super) fn start(
         programs: &WinePrograms,
         folder: &Path,
         prefix: &Path,
+        lock: &File,
     ) -> anyhow::Result<Self> {
         let mut command = Command::new("/bin/sh");
         environment(&mut command, programs, folder, prefix);
@@ -45,7 +48,8 @@ impl Keeper {
             .args(["-c", SCRIPT, "shadowlun-wine-keeper"])
             .args([&programs.server, folder, prefix])
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            // Inherits the lock; it prints nothing.
+            .stdout(lock.try_clone()?)
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()

@@ -5,6 +5,7 @@ use super::programs::{Prefix, WinePrograms};
 use crate::interrupt::Interrupt;
 use anyhow::{Context as _, ensure};
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,12 +33,12 @@ impl Run {
         let store = parts.store();
         std::fs::create_dir_all(&store)
             .with_context(|| format!("cannot create {}", store.display()))?;
-        let _lock = lock(&store.join("lock"), interrupt)?;
+        let store_lock = lock(&store.join("lock"), interrupt)?;
         let name = format!("template-{}", key(parts, &programs)?);
-        tidy(&store, &name, &programs)?;
+        tidy(&store, &name, &programs, &store_lock)?;
         let template = store.join(name);
         if !template.is_dir() {
-            make_template(parts, &programs, &template, interrupt)?;
+            make_template(parts, &programs, &template, &store_lock, interrupt)?;
         }
         let folder = tempfile::Builder::new()
             .prefix("run-")
@@ -47,7 +48,7 @@ impl Run {
         let run_lock = File::create(folder.join("lock"))?;
         run_lock.try_lock()?;
         let prefix = Prefix::new(&programs, &folder);
-        let keeper = Keeper::start(&programs, &folder, &prefix.path())?;
+        let keeper = Keeper::start(&programs, &folder, &prefix.path(), &run_lock)?;
         copy(&template, &prefix.path(), false)?;
         Ok(Self {
             keeper,
@@ -92,16 +93,25 @@ fn key(parts: &WindowsParts, programs: &WinePrograms) -> anyhow::Result<String> 
 }
 
 /// Removes what dead rigs left, and templates of other parts. Holds the store's lock.
-fn tidy(store: &Path, template: &str, programs: &WinePrograms) -> anyhow::Result<()> {
+fn tidy(
+    store: &Path,
+    template: &str,
+    programs: &WinePrograms,
+    store_lock: &File,
+) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(store)? {
         let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
         let name = name.to_string_lossy();
         let stale = match name.starts_with("run-") {
-            true => File::open(path.join("lock")).is_ok_and(|file| file.try_lock().is_ok()),
+            true => match File::open(path.join("lock")) {
+                Ok(file) => file.try_lock().is_ok(),
+                // Its rig was killed before it came to its lock, or its keeper is removing it.
+                Err(error) => error.kind() == ErrorKind::NotFound,
+            },
             false => name.starts_with("template-") && name != template,
         };
         if stale {
-            Keeper::start(programs, &path, &path.join("prefix"))?.end()?;
+            Keeper::start(programs, &path, &path.join("prefix"), store_lock)?.end()?;
         }
     }
     Ok(())
@@ -112,12 +122,13 @@ fn make_template(
     parts: &WindowsParts,
     programs: &WinePrograms,
     template: &Path,
+    store_lock: &File,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let folder = template.with_extension("new");
     std::fs::create_dir_all(&folder)?;
     let prefix = Prefix::new(programs, &folder);
-    let mut keeper = Keeper::start(programs, &folder, &prefix.path())?;
+    let mut keeper = Keeper::start(programs, &folder, &prefix.path(), store_lock)?;
     let run = |program: &str, arguments: &[&str]| -> anyhow::Result<()> {
         let output = prefix.run(interrupt, STEP_LIMIT, program, arguments, None)?;
         ensure!(
