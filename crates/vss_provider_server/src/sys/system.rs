@@ -117,6 +117,8 @@ impl System for Windows {
                 "Lets the Volume Shadow Copy service make shadow copies on the Shadowlun storage array. Started on demand.",
             )
             .and_then(|()| service.update_failure_actions(recovery()))
+            // At a shutdown Windows gives a service 10 s by default, too few to give up a set that is in progress.
+            .and_then(|()| service.set_preshutdown_timeout(STOP_MAX))
             .map_err(of_service)
     }
 
@@ -335,6 +337,19 @@ mod tests {
 
         assert_eq!(Windows.text(&below, "x").unwrap(), None);
         assert!(LOCAL_MACHINE.open(key).is_err());
+    }
+
+    /// LOAD-7, LOAD-8: a shutdown waits as long as a stop may take.
+    #[test]
+    fn service_has_its_time_at_a_shutdown() {
+        Windows.set_service(r"C:\nowhere\x.exe").unwrap();
+        let key = format!(r"SYSTEM\CurrentControlSet\Services\{}", ids::SERVICE_NAME);
+        let limit = LOCAL_MACHINE
+            .open(key)
+            .unwrap()
+            .get_u32("PreshutdownTimeout");
+        Windows.remove_service().unwrap();
+        assert_eq!(limit.unwrap(), 40_000);
     }
 
     #[test]
