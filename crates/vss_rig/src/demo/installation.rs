@@ -14,8 +14,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The provider's id in VSS and its COM class, which no version may change (REG-16).
-const PROVIDER_ID: &str = "28ea8399-c98f-4f97-b0d1-6b3d187c8045";
-const CLASS_ID: &str = "2c7f1ed9-9c5e-439a-8d23-55efdae102c3";
+pub(crate) const PROVIDER_ID: &str = "28ea8399-c98f-4f97-b0d1-6b3d187c8045";
+pub(crate) const CLASS_ID: &str = "2c7f1ed9-9c5e-439a-8d23-55efdae102c3";
 /// How long the provider's process may go on after uninstall.
 const END_LIMIT: Duration = Duration::from_secs(20);
 /// How many registry entries a failed check shows.

@@ -13,6 +13,7 @@ mod report;
 mod steps;
 mod world;
 
+pub(crate) use installation::{CLASS_ID, PROVIDER_ID};
 pub use report::{Check, Report, Windows};
 
 use crate::array::Binaries;

@@ -3,13 +3,18 @@
 
 use super::stage::expect;
 use super::{Scenario, Stage};
+use crate::demo::{CLASS_ID, PROVIDER_ID};
 use crate::host::ProviderHost as _;
 use crate::wine::{CommandOutput, Hosting, WineHost};
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use std::collections::BTreeSet;
+use uuid::Uuid;
 use vss_provider::Hresult;
 use vss_standin::providers::{NEXT_ADMIN_ERROR, PROVIDER_IN_USE, RIG_KEY};
 use vss_standin::wire::Order;
+
+/// VSS_PROV_HARDWARE.
+const HARDWARE: &str = "3";
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -80,6 +85,28 @@ fn expect_provider_count(host: &WineHost, wanted: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The only entry is ours and whole (REG-15, REG-16, REG-23).
+fn expect_our_entry(host: &WineHost) -> anyhow::Result<()> {
+    let providers = host.providers()?;
+    let [entry] = &providers[..] else {
+        bail!("VSS knows not one provider but {providers:?}");
+    };
+    let fields: Vec<_> = entry.split(" | ").collect();
+    let [id, name, kind, version, version_id, class] = fields[..] else {
+        bail!("the entry has not six fields: {entry}");
+    };
+    ensure!(
+        Uuid::parse_str(id) == Uuid::parse_str(PROVIDER_ID)
+            && Uuid::parse_str(class) == Uuid::parse_str(CLASS_ID)
+            && Uuid::parse_str(version_id).is_ok_and(|id| !id.is_nil())
+            && kind == HARDWARE
+            && !name.is_empty()
+            && !version.is_empty(),
+        "VSS knows {entry}"
+    );
+    Ok(())
+}
+
 /// A refusal says what failed and what to do.
 fn expect_refusal(what: &str, output: &CommandOutput) -> anyhow::Result<()> {
     ensure!(
@@ -101,7 +128,7 @@ fn t001(stage: &Stage<'_>) -> anyhow::Result<()> {
         let before = registry(host)?;
         for hosting in [Hosting::LocalServer, Hosting::Service] {
             host.install(hosting)?;
-            expect_provider_count(host, 1)?;
+            expect_our_entry(host)?;
             host.load()
                 .with_context(|| format!("installed as {hosting:?}"))?;
             host.uninstall()?;
