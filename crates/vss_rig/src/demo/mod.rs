@@ -80,8 +80,8 @@ const STEPS_THROUGH_COM: usize = 9;
 /// Runs the demo. `say` gets progress, a line at a time.
 ///
 /// # Errors
-/// Only when it did not come to the provider: a program is missing, or array, NTFS, writers or the Windows host could not
-/// be set up. What fails later is in the report, and the verdict then is failed.
+/// When it did not come to the provider: a program is missing, or array, NTFS, writers or the Windows host could not
+/// be set up; and after a signal. What fails later is in the report, and the verdict then is failed.
 pub fn run(
     options: &Options,
     binaries: &Binaries,
@@ -97,6 +97,10 @@ pub fn run(
     let windows = starting.map(|it| it.wait(&steps)).transpose()?;
     let mut report = Report::default();
     let result = run_in(world, windows, options, &mut report, &steps);
+    if result.is_err() {
+        // Whoever stopped it knows why; nothing was judged.
+        interrupt.check()?;
+    }
     report.failure = result.err().map(|error| format!("{error:#}"));
     report.elapsed = start.elapsed();
     Ok(report)
@@ -187,8 +191,12 @@ fn use_provider(
     Ok(())
 }
 
-/// A failure with what the provider itself says about it.
+/// A failure with what the provider itself says about it. The code of a call that never came back means nothing.
 fn with_events(error: anyhow::Error, provider: &Recorded) -> anyhow::Error {
+    let error = match provider.failure() {
+        Some(why) => error.context(why),
+        None => error,
+    };
     let texts = provider.take_events().into_iter().map(|event| event.text);
     match texts.reduce(|all, text| format!("{all}\n{text}")) {
         Some(texts) => anyhow::anyhow!("{error:#}; the provider logged: {texts}"),
