@@ -42,7 +42,8 @@ pub type ObjectId = u64;
 /// What the stand-in does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
-    /// CoCreateInstance of the class, for IUnknown. Answers `object`.
+    /// An object of the class, for IUnknown: CoCreateInstance, but out of process the class object is kept as long as its server
+    /// lives. Answers `object`.
     Activate {
         /// CLSID.
         class: Uuid,
