@@ -254,8 +254,15 @@ impl WineHost {
     pub fn kill_provider(&self) -> anyhow::Result<()> {
         let pids = self.provider_pids()?;
         ensure!(!pids.is_empty(), "no provider is running");
-        // Wine's rpcss does not notice that a server is dead and hands its address out for ever.
-        for pid in pids.into_iter().chain(self.run.prefix.pids("rpcss.exe")?) {
+        // Wine's rpcss does not notice that a server is dead and hands its address out for ever. With it go all servers that it
+        // knew: one that ends later, like the coordinator, would take back its number at the next rpcss, where it is another's.
+        let prefix = &self.run.prefix;
+        let others = prefix.pids("-Embedding")?.into_iter();
+        for pid in pids
+            .into_iter()
+            .chain(others)
+            .chain(prefix.pids("rpcss.exe")?)
+        {
             keeper::kill(pid, &self.interrupt)?;
         }
         Ok(())
