@@ -9,8 +9,8 @@ pub const COORDINATOR_CLASS: Uuid = Uuid::from_u128(0xe579ab5f_1cc4_44b4_bed9_de
 pub const PROVIDERS_KEY: &str = r"SYSTEM\CurrentControlSet\Services\VSS\Providers";
 /// Where the rig tells the coordinator what to do, below HKEY_LOCAL_MACHINE.
 pub const RIG_KEY: &str = r"Software\ShadowlunRig";
-/// Value of [`RIG_KEY`]: the next call to IVssAdmin fails with this code, once.
-pub const NEXT_ADMIN_ERROR: &str = "NextAdminError";
+/// Value of [`RIG_KEY`]: the next RegisterProvider fails with this code, once.
+pub const NEXT_REGISTER_ERROR: &str = "NextRegisterError";
 /// Value of [`RIG_KEY`]: while it is not 0, a set is in progress and no provider can be unregistered.
 pub const PROVIDER_IN_USE: &str = "ProviderInUse";
 

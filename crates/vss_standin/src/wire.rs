@@ -94,7 +94,7 @@ pub enum Order {
     /// IVssAdmin::QueryProviders of the registered coordinator, through COM. Answers `texts`, one a provider:
     /// `{id} | name | type | version | {version id} | {class id}`.
     Providers,
-    /// Sets a value that the stand-in coordinator looks at ([`crate::providers::NEXT_ADMIN_ERROR`],
+    /// Sets a value that the stand-in coordinator looks at ([`crate::providers::NEXT_REGISTER_ERROR`],
     /// [`crate::providers::PROVIDER_IN_USE`]); 0 takes it back.
     SetRig {
         /// Which.

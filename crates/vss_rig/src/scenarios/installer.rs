@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 use vss_provider::Hresult;
-use vss_standin::providers::{NEXT_ADMIN_ERROR, PROVIDER_IN_USE, RIG_KEY};
+use vss_standin::providers::{NEXT_REGISTER_ERROR, PROVIDER_IN_USE, RIG_KEY};
 use vss_standin::wire::Order;
 
 /// VSS_PROV_HARDWARE.
@@ -163,9 +163,15 @@ fn t003(stage: &Stage<'_>) -> anyhow::Result<()> {
         let before = registry(host)?;
         // Not an administrator; a client edition of Windows.
         for code in [Hresult::E_ACCESSDENIED, Hresult::E_INVALIDARG] {
-            set_rig(host, NEXT_ADMIN_ERROR, code.0)?;
+            set_rig(host, NEXT_REGISTER_ERROR, code.0)?;
             let output = host.provider_command(&["install"], None)?;
             expect_refusal(&format!("install, refused with {code}"), &output)?;
+            // REG-19: by then everything else was there, and had to be undone.
+            ensure!(
+                output.text.contains("removed again"),
+                "the installer had nothing to undo: {}",
+                output.text
+            );
             expect_provider_count(host, 0)?;
             expect_registry(&format!("after {code}"), host, &before)?;
         }

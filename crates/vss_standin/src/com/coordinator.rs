@@ -11,7 +11,7 @@ use super::{guid, uuid};
 use std::sync::Mutex;
 use uuid::Uuid;
 use vss_standin::providers::{
-    Cursor, INVALID_ARGUMENT, NEXT_ADMIN_ERROR, PROVIDER_IN_USE, PROVIDERS_KEY, Provider,
+    Cursor, INVALID_ARGUMENT, NEXT_REGISTER_ERROR, PROVIDER_IN_USE, PROVIDERS_KEY, Provider,
     may_register, may_unregister,
 };
 use windows::Win32::Foundation::{E_INVALIDARG, E_NOTIMPL, E_UNEXPECTED, S_FALSE};
@@ -60,7 +60,6 @@ impl IVssAdmin_Impl for Coordinator_Impl {
     }
 
     fn UnregisterProvider(&self, id: &GUID) -> Result<()> {
-        ordered_failure()?;
         let id = uuid(id);
         let in_use = rig_value(PROVIDER_IN_USE) != 0;
         may_unregister(&load()?, id, in_use).map_err(failure)?;
@@ -71,7 +70,6 @@ impl IVssAdmin_Impl for Coordinator_Impl {
     }
 
     fn QueryProviders(&self) -> Result<IVssEnumObject> {
-        ordered_failure()?;
         Ok(Enumerator::at(Cursor::new(load()?)).into())
     }
 
@@ -140,13 +138,13 @@ fn all_or_false(all: bool) -> Result<()> {
     }
 }
 
-/// The failure that the rig has ordered for the next call, once.
+/// The failure that the rig has ordered for the next registration, once.
 fn ordered_failure() -> Result<()> {
-    let code = rig_value(NEXT_ADMIN_ERROR);
+    let code = rig_value(NEXT_REGISTER_ERROR);
     if code == 0 {
         return Ok(());
     }
-    set_rig(NEXT_ADMIN_ERROR, 0).map_err(|_| Error::from(E_UNEXPECTED))?;
+    set_rig(NEXT_REGISTER_ERROR, 0).map_err(|_| Error::from(E_UNEXPECTED))?;
     Err(failure(code))
 }
 

@@ -6,7 +6,7 @@
 
 use crate::standin::{self, Agent};
 use std::sync::{Mutex, MutexGuard};
-use vss_standin::providers::{NEXT_ADMIN_ERROR, PROVIDER_IN_USE, PROVIDERS_KEY};
+use vss_standin::providers::{NEXT_REGISTER_ERROR, PROVIDER_IN_USE, PROVIDERS_KEY};
 use vss_standin::wire::Order;
 use windows::Win32::Foundation::{S_FALSE, S_OK};
 use windows::Win32::Storage::Vss::{IVssAdmin, IVssEnumObject, VSS_OBJECT_PROP, VSS_PROV_HARDWARE};
@@ -126,14 +126,14 @@ fn reg_18_a_registration_without_id_is_invalid() {
 }
 
 #[test]
-fn the_rig_decides_on_failures_of_the_next_call_and_on_a_set_in_progress() {
+fn the_rig_decides_on_failures_of_the_next_registration_and_on_a_set_in_progress() {
     let admin = Admin::new();
     let mut agent = Agent::start();
     let mut set = |name: &str, value| {
         let name = name.to_owned();
         agent.obey(Order::SetRig { name, value });
     };
-    set(NEXT_ADMIN_ERROR, 0x8007_0005);
+    set(NEXT_REGISTER_ERROR, 0x8007_0005);
     assert_eq!(code(admin.register(FIRST)), 0x8007_0005);
     assert_eq!(code(admin.register(FIRST)), 0);
     set(PROVIDER_IN_USE, 1);
