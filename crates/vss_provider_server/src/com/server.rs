@@ -16,7 +16,9 @@ use std::ffi::OsStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vss_provider::{Event, EventKind, EventSink, Hresult, Method};
-use windows::Win32::Foundation::{HANDLE, WAIT_ABANDONED, WAIT_OBJECT_0, WAIT_TIMEOUT};
+use windows::Win32::Foundation::{
+    E_ACCESSDENIED, HANDLE, WAIT_ABANDONED, WAIT_OBJECT_0, WAIT_TIMEOUT,
+};
 use windows::Win32::Security::SECURITY_ATTRIBUTES;
 use windows::Win32::System::Com::{
     CLSCTX_INPROC_SERVER, CLSCTX_LOCAL_SERVER, CLSID_GlobalOptions, COINIT_MULTITHREADED,
@@ -58,6 +60,12 @@ pub enum ServerError {
         ids::SERVICE_NAME
     )]
     AnotherServer,
+    /// Another program made the mutex, with an access list that shuts us out.
+    #[error(
+        "another program on this computer holds the name {MUTEX_NAME}, which is the provider's. Find it (Process Explorer: Find \
+         Handle), end it and remove it; it may want to keep the provider from starting"
+    )]
+    NameTaken,
     /// No thread.
     #[error(
         "no thread could be started: {0}. The computer is short of memory; close programs or restart it"
@@ -249,7 +257,10 @@ impl Turn {
         // SAFETY: attributes and name live until the call returns.
         let mutex =
             unsafe { CreateMutexW(Some(&raw const attributes), false, PCWSTR(name.as_ptr())) };
-        let mutex = com("CreateMutex", mutex)?;
+        let mutex = match mutex {
+            Err(error) if error.code() == E_ACCESSDENIED => return Err(ServerError::NameTaken),
+            mutex => com("CreateMutex", mutex)?,
+        };
         let limit = u32::try_from(limit.as_millis()).expect("it is half a minute");
         // SAFETY: the handle is open.
         match unsafe { WaitForSingleObject(mutex, limit) } {

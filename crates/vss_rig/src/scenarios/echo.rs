@@ -154,7 +154,7 @@ fn methods() -> Vec<Method> {
     methods
 }
 
-/// The slots with one or two [in] arrays of `count` elements.
+/// The slots with one or two `[in]` arrays of `count` elements.
 fn array_methods(
     first: Option<Vec<LunDescription>>,
     second: Option<Vec<LunDescription>>,
