@@ -5,7 +5,7 @@
 //! another compiler than the workspace's own does not disturb it.
 
 use crate::Failure;
-use crate::run::{cargo, output, root, run_logged, step, target_dir, timed};
+use crate::run::{bin_dir, cargo, output, root, run_logged, step, target_dir, timed};
 use crate::setup;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ const CRATES: &[&str] = &["vss_provider_server", "vss_standin"];
 const PORTABLE: &[&str] = &["array_api", "vss_provider"];
 const EXECUTABLES: &[&str] = &["shadowlun-provider.exe", "vss_standin.exe"];
 const MESSAGE_DLL: &str = "shadowlun-messages.dll";
+/// The program that prints its source.
+const GENERATOR: &str = "message_file";
 const PROXY_DLL: &str = "vss_ps.dll";
 const SHIM_DLL: &str = "bcryptprimitives.dll";
 /// CLSID of the proxies of the rig; drawn at random.
@@ -170,14 +172,10 @@ pub(crate) fn package(toolchain: Toolchain, into: &Path) -> Result<(), Failure> 
 fn build_messages() -> Result<(), Failure> {
     let work = build_dir().join("messages");
     make_dir(&work)?;
-    let mut generator = cargo([
-        "run",
-        "--quiet",
-        "-p",
-        CRATES[0],
-        "--example",
-        "message_file",
-    ]);
+    // With the whole workspace, so that it shares the libraries that the other programs are built of.
+    let mut build = cargo(["build", "--quiet", "--workspace", "--example", GENERATOR]);
+    run_logged(&mut build, "message-file")?;
+    let mut generator = Command::new(bin_dir().join("examples").join(GENERATOR));
     let text = output(&mut generator)
         .ok_or_else(|| Failure::Failed(format!("{generator:?} failed; run it by hand")))?;
     let source = work.join("shadowlun-messages.mc");
