@@ -77,7 +77,7 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 /// A cargo command for Windows. `arguments` begins with the subcommand.
-fn windows_cargo(toolchain: Toolchain, arguments: &[&str]) -> Command {
+fn windows_cargo(toolchain: Toolchain, arguments: &[&str]) -> Result<Command, Failure> {
     let mut command = match toolchain {
         Toolchain::Own => cargo(&arguments[..1]),
         Toolchain::Debian => {
@@ -97,15 +97,23 @@ fn windows_cargo(toolchain: Toolchain, arguments: &[&str]) -> Command {
     command
         .args(["--target", TARGET])
         .args(&arguments[1..])
-        .env("CARGO_TARGET_DIR", build_dir());
+        .env("CARGO_TARGET_DIR", build_dir())
+        .env("TMPDIR", scratch()?);
     for name in CRATES {
         command.args(["-p", name]);
     }
-    command
+    Ok(command)
 }
 
 fn build_dir() -> PathBuf {
     target_dir().join("windows-build")
+}
+
+/// mingw's gcc can leave empty files behind in the folder for temporary files; here they are in nobody's way.
+fn scratch() -> Result<PathBuf, Failure> {
+    let folder = build_dir().join("tmp");
+    make_dir(&folder)?;
+    Ok(folder)
 }
 
 /// Builds everything in `target/windows`. Quick when nothing has changed.
@@ -116,7 +124,7 @@ pub(crate) fn build(toolchain: Toolchain) -> Result<(), Failure> {
     };
     step(
         name,
-        &mut windows_cargo(toolchain, &["build", "--quiet", "--bins"]),
+        &mut windows_cargo(toolchain, &["build", "--quiet", "--bins"])?,
     )?;
     let made = build_dir().join(TARGET).join("debug");
     for executable in EXECUTABLES {
@@ -136,7 +144,7 @@ pub(crate) fn test(toolchain: Toolchain, rig: &Path) -> Result<(), Failure> {
         rig.display().to_string()
     );
     let fixed = ["test", "--quiet", "--no-fail-fast", "--all-features"];
-    let mut command = windows_cargo(toolchain, &fixed);
+    let mut command = windows_cargo(toolchain, &fixed)?;
     command.args(["--config", &runner]);
     for name in PORTABLE {
         command.args(["-p", name]);
@@ -150,13 +158,13 @@ pub(crate) fn clippy(toolchain: Toolchain) -> Result<(), Failure> {
         println!("== clippy for Windows: not run, the toolchain has no standard library for it");
         return Ok(());
     }
-    let mut command = windows_cargo(toolchain, &["clippy", "--quiet", "--all-targets"]);
+    let mut command = windows_cargo(toolchain, &["clippy", "--quiet", "--all-targets"])?;
     step("clippy for Windows", command.args(["--", "-D", "warnings"]))
 }
 
 /// The release build of the provider, and its message DLL.
 pub(crate) fn package(toolchain: Toolchain, into: &Path) -> Result<(), Failure> {
-    let mut command = windows_cargo(toolchain, &["build", "--quiet", "--release", "--bins"]);
+    let mut command = windows_cargo(toolchain, &["build", "--quiet", "--release", "--bins"])?;
     step(
         "release build for Windows",
         // Symbols would make it ten times as large.
