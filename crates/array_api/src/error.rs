@@ -16,6 +16,8 @@ pub enum ArrayErrorKind {
     UnknownSet,
     /// The array has no such LUN.
     UnknownLun,
+    /// The resync was never started by this host, or ended long ago.
+    UnknownResync,
     /// The name or id exists already.
     AlreadyExists,
     /// The set is not in a state in which this call is possible.
@@ -49,7 +51,7 @@ impl ArrayErrorKind {
             Self::InvalidRequest => 400,
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,
-            Self::UnknownSet | Self::UnknownLun => 404,
+            Self::UnknownSet | Self::UnknownLun | Self::UnknownResync => 404,
             Self::AlreadyExists | Self::WrongState | Self::NotACopy | Self::LimitReached => 409,
             Self::DeadlinePassed => 410,
             Self::NotSupported => 422,

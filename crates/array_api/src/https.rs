@@ -5,7 +5,7 @@ use crate::wire::{self, ContractRange, SetStep};
 use crate::{
     AbortOutcome, Armed, Array, ArrayError, ArrayErrorKind, ArrayInfo, CheckAnswer, CheckRequest,
     CommitReport, CopyReport, DeleteOutcome, Enrolment, ErrorBody, LunId, LunInfo, Orphan,
-    PrepareOutcome, PrepareRequest, Readiness, ResyncPair, ResyncStatus, SetId,
+    PrepareOutcome, PrepareRequest, Readiness, ResyncId, ResyncPair, ResyncStatus, SetId,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,8 +20,8 @@ const WARM_CONNECTIONS: usize = 2;
 const IDLE_CONNECTIONS_MAX: usize = 8;
 /// Older idle connections are not trusted: the daemon closes idle ones after twice this time.
 const IDLE_AGE_MAX: Duration = Duration::from_secs(300);
-/// What `ready` leaves of the caller's time for the way there and back.
-const READY_MARGIN: Duration = Duration::from_millis(250);
+/// What a call in which the array waits leaves of the caller's time for the way there and back.
+const WAIT_MARGIN: Duration = Duration::from_millis(250);
 
 /// An array reached over HTTPS: [`Array`] with the array's key pinned and the host's token.
 ///
@@ -339,9 +339,8 @@ impl Array for HttpsArray {
 
     fn ready(&self, within: Duration, set: SetId) -> Result<Readiness, ArrayError> {
         let deadline = deadline_after(within);
-        let wait = within.saturating_sub(READY_MARGIN).as_millis();
         let body = wire::ReadyRequest {
-            wait_ms: u32::try_from(wait).unwrap_or(u32::MAX),
+            wait_ms: wait_ms(within),
         };
         let answer: wire::ReadyAnswer =
             self.call(within, &SetStep::Ready.path(set), Some(&body))?;
@@ -410,11 +409,32 @@ impl Array for HttpsArray {
             .map(|wire::Done {}| ())
     }
 
-    fn resync(&self, within: Duration, pairs: &[ResyncPair]) -> Result<ResyncStatus, ArrayError> {
+    fn resync(
+        &self,
+        within: Duration,
+        id: ResyncId,
+        pairs: &[ResyncPair],
+    ) -> Result<ResyncStatus, ArrayError> {
         let body = wire::ResyncRequest {
+            id,
             pairs: pairs.to_vec(),
         };
         self.call(within, wire::RESYNC, Some(&body))
+            .map(|answer: wire::ResyncAnswer| answer.status)
+    }
+
+    fn resync_status(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
+        let body = wire::ResyncStatusRequest {
+            id,
+            wait_ms: wait_ms(within),
+        };
+        self.call(within, wire::RESYNC_STATUS, Some(&body))
+            .map(|answer: wire::ResyncAnswer| answer.status)
+    }
+
+    fn cancel_resync(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
+        let body = wire::CancelResyncRequest { id };
+        self.call(within, wire::CANCEL_RESYNC, Some(&body))
             .map(|answer: wire::ResyncAnswer| answer.status)
     }
 
@@ -428,6 +448,11 @@ fn lun_list(luns: &[LunId]) -> wire::LunList {
     wire::LunList {
         luns: luns.to_vec(),
     }
+}
+
+/// How long the array may wait before it answers.
+fn wait_ms(within: Duration) -> u32 {
+    u32::try_from(within.saturating_sub(WAIT_MARGIN).as_millis()).unwrap_or(u32::MAX)
 }
 
 /// A caller that has "for ever" gets a day: `Instant` has an end.

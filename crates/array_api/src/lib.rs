@@ -37,8 +37,8 @@ pub use tls::key_pin_of_certificate;
 pub use types::{
     AbortOutcome, Armed, ArrayInfo, CONTRACT_VERSION, Capabilities, CheckAnswer, CheckRequest,
     CommitReport, CopyInfo, CopyNeeds, CopyReport, DeleteOutcome, LunInfo, LunRole, LunState,
-    OLDEST_CONTRACT_VERSION, Orphan, PrepareOutcome, PrepareRequest, Readiness, ResyncPair,
-    ResyncStatus, SetId, SnapshotId,
+    OLDEST_CONTRACT_VERSION, Orphan, PrepareOutcome, PrepareRequest, Readiness, ResyncId,
+    ResyncPair, ResyncStatus, SetId, SnapshotId, SpaceLevel,
 };
 
 use std::time::Duration;
@@ -111,7 +111,7 @@ pub trait Array: Send + Sync {
     ) -> Result<AbortOutcome, ArrayError>;
 
     /// Maps copies read/write to this host, all or none, and returns when the target shows them (LOC-1, LOC-4). A copy
-    /// named twice or mapped already is fine.
+    /// named twice or mapped already is fine; a map that was read-only becomes read/write (LOC-10).
     ///
     /// # Errors
     /// `UnknownLun`; `NotACopy` (an original or a broken copy, LOC-11); `WrongState` (a copy that was not reported yet);
@@ -125,7 +125,8 @@ pub trait Array: Send + Sync {
     /// `WrongState` (a copy that was not reported yet); `Forbidden` (made by another host group).
     fn unmap(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError>;
 
-    /// Unmaps a copy from this host and deletes it (OLE-5), unless another host maps it (OLE-7).
+    /// Unmaps a copy from this host and deletes it (OLE-5), unless another host maps it (OLE-7). Returns once it is durably
+    /// decided; what takes long goes on in the background, also after a restart of the array.
     ///
     /// # Errors
     /// `NotACopy` (an original or a broken copy, OLE-6), `WrongState` (not reported yet), `Forbidden`.
@@ -139,8 +140,30 @@ pub trait Array: Send + Sync {
     /// `UnknownLun`; `WrongState` (a copy that was not reported yet); `Forbidden` (made by another host group).
     fn break_copies(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError>;
 
-    /// Overwrites each pair's target with the copy's contents (RSY-2), all or none. Needs the resync right.
-    fn resync(&self, within: Duration, pairs: &[ResyncPair]) -> Result<ResyncStatus, ArrayError>;
+    /// Starts to overwrite each pair's target with the copy's contents (RSY-2), all or none. A target of another size gets
+    /// the copy's (RSY-4). Needs the resync right. The same id again starts nothing and answers the present state.
+    ///
+    /// # Errors
+    /// Nothing was started: `InvalidRequest`, `UnknownLun`, `NotACopy`, `Forbidden`, `WrongState`, `NoSpace`, `NotSupported`.
+    fn resync(
+        &self,
+        within: Duration,
+        id: ResyncId,
+        pairs: &[ResyncPair],
+    ) -> Result<ResyncStatus, ArrayError>;
+
+    /// How a resync of this host stands. Waits for its end, at most `within`, and then answers `Running` rather than an
+    /// error. An array has to remember one for an hour after its end, restarts excepted.
+    ///
+    /// # Errors
+    /// `UnknownResync`.
+    fn resync_status(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError>;
+
+    /// Stops a resync of this host and answers how it ended: what had ended before stays as it was.
+    ///
+    /// # Errors
+    /// `UnknownResync`.
+    fn cancel_resync(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError>;
 
     /// Copies that this host had made and that no host ever mapped: RESERVED, CAPTURED, or REPORTED (SEQ-40). An array
     /// cannot tell a set in progress from a forgotten one, so those of the set in progress are listed too. Reserved and

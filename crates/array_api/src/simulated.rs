@@ -15,8 +15,8 @@ pub use fault::{Fault, Gate, Op, VirtualClock};
 use crate::{
     AbortOutcome, Armed, Array, ArrayError, ArrayErrorKind, ArrayInfo, CONTRACT_VERSION,
     Capabilities, CheckAnswer, CheckRequest, CommitReport, CopyReport, DeleteOutcome, LunId,
-    LunInfo, OLDEST_CONTRACT_VERSION, Orphan, PrepareOutcome, PrepareRequest, Readiness,
-    ResyncPair, ResyncStatus, SetId,
+    LunInfo, OLDEST_CONTRACT_VERSION, Orphan, PrepareOutcome, PrepareRequest, Readiness, ResyncId,
+    ResyncPair, ResyncStatus, SetId, SpaceLevel,
 };
 use model::Model;
 use std::collections::{BTreeMap, BTreeSet};
@@ -308,6 +308,7 @@ impl Array for HostHandle {
                 capabilities: model.capabilities,
                 capacity_bytes: model::CAPACITY_BYTES,
                 free_bytes: model.free_bytes,
+                space: SpaceLevel::Ample,
             })
         })
     }
@@ -409,9 +410,26 @@ impl Array for HostHandle {
         })
     }
 
-    fn resync(&self, within: Duration, pairs: &[ResyncPair]) -> Result<ResyncStatus, ArrayError> {
+    fn resync(
+        &self,
+        within: Duration,
+        id: ResyncId,
+        pairs: &[ResyncPair],
+    ) -> Result<ResyncStatus, ArrayError> {
         self.run(Op::Resync, within, |model, host, _| {
-            model.resync(host, pairs)
+            model.resync(host, id, pairs)
+        })
+    }
+
+    fn resync_status(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
+        self.run(Op::ResyncStatus, within, |model, host, _| {
+            model.resync_status(host, id)
+        })
+    }
+
+    fn cancel_resync(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
+        self.run(Op::CancelResync, within, |model, host, _| {
+            model.resync_status(host, id)
         })
     }
 

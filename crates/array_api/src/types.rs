@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use crate::{LunId, LunIdentity};
+use crate::{ErrorBody, LunId, LunIdentity};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The version of this contract. Raise it with every change of a type or path here; provider and array interoperate
 /// with [`OLDEST_CONTRACT_VERSION`] and up.
-pub const CONTRACT_VERSION: u32 = 1;
+pub const CONTRACT_VERSION: u32 = 2;
 /// The oldest version that this code still speaks.
-pub const OLDEST_CONTRACT_VERSION: u32 = 1;
+pub const OLDEST_CONTRACT_VERSION: u32 = 2;
 
 /// VSS's id of a shadow copy set.
 pub type SetId = Uuid;
 /// VSS's id of a shadow copy (one volume of a set).
 pub type SnapshotId = Uuid;
+/// The provider's id of a resync, so that a repetition is recognised as one.
+pub type ResyncId = Uuid;
 
 /// Who the array is and what it can do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,21 @@ pub struct ArrayInfo {
     pub capacity_bytes: u64,
     /// Space that is free for new data, in bytes.
     pub free_bytes: u64,
+    /// What that means to hosts.
+    pub space: SpaceLevel,
+}
+
+/// How near the array is to refusing writes for want of space (ERR-5, CTX-13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum SpaceLevel {
+    /// Nothing to say.
+    Ample,
+    /// Under the administrator's threshold.
+    Low,
+    /// New data is refused: writes to originals and to copies fail, what was captured stays.
+    Exhausted,
 }
 
 /// The array's abilities in the terms of the specification's table 6.4.
@@ -269,12 +286,18 @@ pub struct ResyncPair {
 }
 
 /// State of a resync. Arrays with instant redirect answer `Finished` at once (RSY-15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ResyncStatus {
+    /// At work; the targets' contents are undefined until it has finished.
+    Running,
     /// Every target reads as its copy.
     Finished,
+    /// Stopped on request; the targets' contents are undefined (ASY-4).
+    Cancelled,
+    /// Stopped by itself; the targets' contents are undefined.
+    Failed(ErrorBody),
 }
 
 /// A copy that no live set accounts for (SEQ-40).

@@ -6,7 +6,7 @@
 
 use crate::{
     CONTRACT_VERSION, CopyReport, DeleteOutcome, LunId, LunInfo, OLDEST_CONTRACT_VERSION, Orphan,
-    PrepareOutcome, Readiness, ResyncPair, ResyncStatus, SetId,
+    PrepareOutcome, Readiness, ResyncId, ResyncPair, ResyncStatus, SetId,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -39,6 +39,10 @@ pub const BREAK: &str = "/v1/luns/break";
 pub const DELETE: &str = "/v1/luns/delete";
 /// `POST` [`ResyncRequest`]: [`ResyncAnswer`].
 pub const RESYNC: &str = "/v1/luns/resync";
+/// `POST` [`ResyncStatusRequest`]: [`ResyncAnswer`].
+pub const RESYNC_STATUS: &str = "/v1/luns/resync/status";
+/// `POST` [`CancelResyncRequest`]: [`ResyncAnswer`].
+pub const CANCEL_RESYNC: &str = "/v1/luns/resync/cancel";
 
 /// A call on one set: `POST /v1/sets/{set}/{step}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,12 +228,35 @@ pub struct DeleteAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResyncRequest {
+    /// The caller's name for it; the same id again starts nothing.
+    #[cfg_attr(feature = "openapi", schema(value_type = Uuid))]
+    pub id: ResyncId,
     /// What to overwrite with what.
     pub pairs: Vec<ResyncPair>,
 }
 
-/// The answer to `resync`.
+/// The body of `resync/status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ResyncStatusRequest {
+    /// The resync.
+    #[cfg_attr(feature = "openapi", schema(value_type = Uuid))]
+    pub id: ResyncId,
+    /// How long the array may wait before it answers `running`, in milliseconds.
+    pub wait_ms: u32,
+}
+
+/// The body of `resync/cancel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CancelResyncRequest {
+    /// The resync.
+    #[cfg_attr(feature = "openapi", schema(value_type = Uuid))]
+    pub id: ResyncId,
+}
+
+/// The answer to the three calls on a resync.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResyncAnswer {
     /// State of the resync.

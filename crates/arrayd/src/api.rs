@@ -41,6 +41,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .route(wire::BREAK, post(break_copies))
         .route(wire::DELETE, post(delete))
         .route(wire::RESYNC, post(resync))
+        .route(wire::RESYNC_STATUS, post(resync_status))
+        .route(wire::CANCEL_RESYNC, post(cancel_resync))
         .route("/v1/sets/{set}/prepare", post(prepare))
         .route("/v1/sets/{set}/ready", post(ready))
         .route("/v1/sets/{set}/arm", post(arm))
@@ -340,7 +342,37 @@ async fn resync(
     Body(body): Body<wire::ResyncRequest>,
 ) -> Answer<wire::ResyncAnswer> {
     answer(move || {
-        let status = service.resync(&host, &body.pairs)?;
+        let status = service.resync(&host, body.id, &body.pairs)?;
+        Ok(wire::ResyncAnswer { status })
+    })
+    .await
+}
+
+/// How a resync stands; waits for its end for a while.
+#[utoipa::path(post, path = wire::RESYNC_STATUS, tag = "copies", request_body = wire::ResyncStatusRequest,
+    responses((status = 200, body = wire::ResyncAnswer), (status = "default", body = ErrorBody)))]
+async fn resync_status(
+    State(service): Shared,
+    Extension(Caller(host)): Extension<Caller>,
+    Body(body): Body<wire::ResyncStatusRequest>,
+) -> Answer<wire::ResyncAnswer> {
+    answer(move || {
+        let status = service.resync_status(&host, body.id)?;
+        Ok(wire::ResyncAnswer { status })
+    })
+    .await
+}
+
+/// Stops a resync; says how it ended if it has ended.
+#[utoipa::path(post, path = wire::CANCEL_RESYNC, tag = "copies", request_body = wire::CancelResyncRequest,
+    responses((status = 200, body = wire::ResyncAnswer), (status = "default", body = ErrorBody)))]
+async fn cancel_resync(
+    State(service): Shared,
+    Extension(Caller(host)): Extension<Caller>,
+    Body(body): Body<wire::CancelResyncRequest>,
+) -> Answer<wire::ResyncAnswer> {
+    answer(move || {
+        let status = service.resync_status(&host, body.id)?;
         Ok(wire::ResyncAnswer { status })
     })
     .await
@@ -445,12 +477,12 @@ async fn openapi() -> impl IntoResponse {
     info(
         title = "Shadowlun array",
         description = "Management contract between the VSS provider and the array. Every request states the contract \
-                       versions that the client speaks in the header shadowlun-contract (OLDEST-NEWEST, now 1-1); \
+                       versions that the client speaks in the header shadowlun-contract (OLDEST-NEWEST, now 2-2); \
                        every answer states those of the array. docs/api.md says what each call means.",
         version = "1",
     ),
     paths(
-        info, orphans, query, check, map, unmap, break_copies, delete, resync, prepare, ready, arm, commit, report,
+        info, orphans, query, check, map, unmap, break_copies, delete, resync, resync_status, cancel_resync, prepare, ready, arm, commit, report,
         abort
     ),
     modifiers(&BearerToken),

@@ -98,7 +98,7 @@ impl Fixture for RealArray {
             copy: lun,
             target: self.scratch,
         };
-        match self.hosts[READER].resync(support::WITHIN, &[pair]) {
+        match self.hosts[READER].resync(support::WITHIN, uuid::Uuid::new_v4(), &[pair]) {
             Ok(_) => Some(self.first_byte(self.scratch)),
             Err(error) => {
                 assert_eq!(error.kind, ArrayErrorKind::NotACopy, "{error}");

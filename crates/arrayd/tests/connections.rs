@@ -19,10 +19,11 @@ fn terminate_answers_the_request_under_way_first() {
     let token = line.parse::<Enrolment>().unwrap().token().expose();
     let body = br#"{"luns":[]}"#;
     let head = format!(
-        "POST {} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n{}: 1-1\r\nexpect: 100-continue\r\n\
+        "POST {} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n{}: {}\r\nexpect: 100-continue\r\n\
          content-length: {}\r\n\r\n",
         wire::QUERY,
         wire::CONTRACT_HEADER,
+        wire::ContractRange::OURS,
         body.len()
     );
     let mut stream = tls_stream(&daemon);
@@ -77,13 +78,14 @@ fn set_id_that_is_no_text_is_refused_in_the_contracts_form() {
     let token = line.parse::<Enrolment>().unwrap().token().expose();
     let mut stream = tls_stream(&daemon);
     let authorization = format!("Bearer {token}");
+    let versions = wire::ContractRange::OURS.to_string();
     let request = http1::Request {
         method: "POST",
         path: "/v1/sets/%ff/arm",
         host: "a",
         headers: &[
             ("Authorization", &authorization),
-            (wire::CONTRACT_HEADER, "1-1"),
+            (wire::CONTRACT_HEADER, &versions),
         ],
         json: Some(b"{}"),
     };

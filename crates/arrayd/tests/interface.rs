@@ -37,6 +37,8 @@ fn openapi_document_names_every_path_of_the_wire() {
         wire::BREAK,
         wire::DELETE,
         wire::RESYNC,
+        wire::RESYNC_STATUS,
+        wire::CANCEL_RESYNC,
     ];
     assert!(known.iter().all(|path| paths.contains_key(*path)));
     assert_eq!(

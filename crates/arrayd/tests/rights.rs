@@ -5,7 +5,7 @@ mod support;
 
 use array_api::{
     Array, ArrayErrorKind, CheckRequest, CopyNeeds, DeleteOutcome, HttpsArray, LunId,
-    PrepareRequest, ResyncPair, ResyncStatus, SetId, SnapshotId,
+    PrepareRequest, ResyncId, ResyncPair, ResyncStatus, SetId, SnapshotId,
 };
 use support::{Daemon, MIB, WITHIN, copies};
 
@@ -127,17 +127,20 @@ fn resync_needs_its_own_right_and_a_mapped_target() {
     }];
     bench.daemon.admin(&["lun", "map", "data", "friend"]);
     assert_eq!(
-        kind(bench.friend.resync(WITHIN, &pair)),
+        kind(bench.friend.resync(WITHIN, ResyncId::new_v4(), &pair)),
         ArrayErrorKind::Forbidden
     );
     assert_eq!(
-        kind(bench.stranger.resync(WITHIN, &pair)),
+        kind(bench.stranger.resync(WITHIN, ResyncId::new_v4(), &pair)),
         ArrayErrorKind::Forbidden
     );
-    assert_eq!(bench.a.resync(WITHIN, &pair), Ok(ResyncStatus::Finished));
+    assert_eq!(
+        bench.a.resync(WITHIN, ResyncId::new_v4(), &pair),
+        Ok(ResyncStatus::Finished)
+    );
     bench.daemon.admin(&["lun", "unmap", "data", "a"]);
     assert_eq!(
-        kind(bench.a.resync(WITHIN, &pair)),
+        kind(bench.a.resync(WITHIN, ResyncId::new_v4(), &pair)),
         ArrayErrorKind::Forbidden
     );
 }

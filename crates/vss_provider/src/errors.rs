@@ -125,12 +125,13 @@ pub fn outcome_unknown(kind: ArrayErrorKind) -> bool {
 mod tests {
     use super::*;
 
-    const KINDS: [ArrayErrorKind; 17] = [
+    const KINDS: [ArrayErrorKind; 18] = [
         ArrayErrorKind::InvalidRequest,
         ArrayErrorKind::Unauthenticated,
         ArrayErrorKind::Forbidden,
         ArrayErrorKind::UnknownSet,
         ArrayErrorKind::UnknownLun,
+        ArrayErrorKind::UnknownResync,
         ArrayErrorKind::AlreadyExists,
         ArrayErrorKind::WrongState,
         ArrayErrorKind::NotACopy,

@@ -124,7 +124,7 @@ impl EventKind {
         use ArrayErrorKind as Kind;
         match kind {
             Kind::Unauthenticated | Kind::Forbidden => Self::ArrayDenied,
-            Kind::UnknownSet => Self::SetUnknown,
+            Kind::UnknownResync | Kind::UnknownSet => Self::SetUnknown,
             Kind::UnknownLun => Self::LunGone,
             Kind::WrongState => Self::WrongOrder,
             Kind::NotACopy => Self::NotACopy,

@@ -12,7 +12,7 @@ use crate::settings::{FileError, FileSettings};
 use array_api::{
     AbortOutcome, Armed, Array, ArrayError, ArrayErrorKind, ArrayInfo, CheckAnswer, CheckRequest,
     CommitReport, CopyReport, DeleteOutcome, Enrolment, HttpsArray, LunId, LunInfo, Orphan,
-    PrepareOutcome, PrepareRequest, Readiness, ResyncPair, ResyncStatus, SetId,
+    PrepareOutcome, PrepareRequest, Readiness, ResyncId, ResyncPair, ResyncStatus, SetId,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -141,7 +141,20 @@ impl Array for ClosedArray {
         self.refuse()
     }
 
-    fn resync(&self, _: Duration, _: &[ResyncPair]) -> Result<ResyncStatus, ArrayError> {
+    fn resync(
+        &self,
+        _: Duration,
+        _: ResyncId,
+        _: &[ResyncPair],
+    ) -> Result<ResyncStatus, ArrayError> {
+        self.refuse()
+    }
+
+    fn resync_status(&self, _: Duration, _: ResyncId) -> Result<ResyncStatus, ArrayError> {
+        self.refuse()
+    }
+
+    fn cancel_resync(&self, _: Duration, _: ResyncId) -> Result<ResyncStatus, ArrayError> {
         self.refuse()
     }
 

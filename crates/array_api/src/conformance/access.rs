@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::{ALPHA, BETA, Bench, Fixture, GAMMA, LUN_BYTES, WITHIN, assert_kind, new_set, nowhere};
-use crate::{ArrayErrorKind as Kind, DeleteOutcome, LunRole, LunState, ResyncPair, ResyncStatus};
+use crate::{
+    ArrayErrorKind as Kind, DeleteOutcome, LunRole, LunState, ResyncId, ResyncPair, ResyncStatus,
+};
 
 /// LOC-1, OLS-1: a map makes the copy visible, an unmap hides it and keeps it.
 pub fn map_shows_and_unmap_hides(fixture: &dyn Fixture) {
@@ -247,7 +249,7 @@ pub fn resync_overwrites_target_and_keeps_copy(fixture: &dyn Fixture) {
         copy: copies[0],
         target: luns[0],
     };
-    let status = bench.alpha.resync(WITHIN, &[pair]);
+    let status = bench.alpha.resync(WITHIN, ResyncId::new_v4(), &[pair]);
     assert_eq!(status, Ok(ResyncStatus::Finished));
     if contents {
         assert_eq!(fixture.read_marker(luns[0]), Some(31));
@@ -271,7 +273,9 @@ pub fn resync_without_right_is_forbidden(fixture: &dyn Fixture) {
         copy: copies[0],
         target: lun,
     };
-    let result = fixture.host(BETA).resync(WITHIN, &[pair]);
+    let result = fixture
+        .host(BETA)
+        .resync(WITHIN, ResyncId::new_v4(), &[pair]);
     assert_kind(result, &[Kind::Forbidden]);
     if contents {
         assert_eq!(fixture.read_marker(lun), Some(42));
@@ -295,7 +299,7 @@ pub fn resync_is_all_or_nothing(fixture: &dyn Fixture) {
         copy: copies[0],
         target: nowhere(),
     };
-    let result = bench.alpha.resync(WITHIN, &[good, bad]);
+    let result = bench.alpha.resync(WITHIN, ResyncId::new_v4(), &[good, bad]);
     assert_kind(result, &[Kind::UnknownLun]);
     if contents {
         assert_eq!(fixture.read_marker(luns[0]), Some(52));
@@ -314,7 +318,7 @@ pub fn resync_onto_itself_is_refused(fixture: &dyn Fixture) {
         copy: copies[0],
         target: copies[0],
     };
-    let result = bench.alpha.resync(WITHIN, &[pair]);
+    let result = bench.alpha.resync(WITHIN, ResyncId::new_v4(), &[pair]);
     assert_kind(result, &[Kind::InvalidRequest]);
     bench.delete(&copies);
     bench.assert_clean();

@@ -45,12 +45,14 @@ pub enum Op {
     Delete,
     BreakCopies,
     Resync,
+    ResyncStatus,
+    CancelResync,
     Orphans,
 }
 
 impl Op {
     /// Every operation, for tests that try each.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Info,
         Self::Query,
         Self::Check,
@@ -65,6 +67,8 @@ impl Op {
         Self::Delete,
         Self::BreakCopies,
         Self::Resync,
+        Self::ResyncStatus,
+        Self::CancelResync,
         Self::Orphans,
     ];
 }

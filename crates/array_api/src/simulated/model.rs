@@ -2,7 +2,7 @@
 use crate::{
     AbortOutcome, Armed, ArrayError, ArrayErrorKind, Capabilities, CommitReport, CopyInfo,
     CopyNeeds, CopyReport, DeleteOutcome, LunId, LunIdentity, LunInfo, LunRole, LunState, Orphan,
-    Oui, PrepareOutcome, PrepareRequest, ResyncPair, ResyncStatus, SetId, SnapshotId,
+    Oui, PrepareOutcome, PrepareRequest, ResyncId, ResyncPair, ResyncStatus, SetId, SnapshotId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -43,6 +43,7 @@ pub(super) struct Model {
     pub(super) sets: BTreeMap<SetId, Set>,
     pub(super) groups: BTreeMap<String, String>,
     pub(super) resync_right: BTreeSet<String>,
+    resyncs: BTreeMap<(String, ResyncId), ResyncStatus>,
     pub(super) capabilities: Capabilities,
     pub(super) free_bytes: u64,
     pub(super) copies_max: usize,
@@ -59,6 +60,7 @@ impl Model {
             sets: BTreeMap::new(),
             groups: BTreeMap::new(),
             resync_right: BTreeSet::new(),
+            resyncs: BTreeMap::new(),
             capabilities: Capabilities {
                 differential: true,
                 plex: false,
@@ -529,8 +531,12 @@ impl Model {
     pub(super) fn resync(
         &mut self,
         host: &str,
+        id: ResyncId,
         pairs: &[ResyncPair],
     ) -> Result<ResyncStatus, ArrayError> {
+        if let Ok(status) = self.resync_status(host, id) {
+            return Ok(status);
+        }
         if !self.capabilities.resync {
             return fail(ArrayErrorKind::NotSupported, "no resync on this array");
         }
@@ -558,7 +564,20 @@ impl Model {
             let target = self.luns.get_mut(&pair.target).expect("checked above");
             (target.content, target.size_bytes) = (content, size_bytes);
         }
+        self.resyncs
+            .insert((host.to_owned(), id), ResyncStatus::Finished);
         Ok(ResyncStatus::Finished)
+    }
+
+    pub(super) fn resync_status(
+        &self,
+        host: &str,
+        id: ResyncId,
+    ) -> Result<ResyncStatus, ArrayError> {
+        match self.resyncs.get(&(host.to_owned(), id)) {
+            Some(status) => Ok(status.clone()),
+            None => fail(ArrayErrorKind::UnknownResync, "no such resync"),
+        }
     }
 
     pub(super) fn orphans(&self, host: &str) -> Vec<Orphan> {

@@ -293,8 +293,8 @@ pub fn ask(socket: &Path, request: &AdminRequest) -> Result<AdminAnswer, ArrayEr
 fn exit_code(kind: ArrayErrorKind) -> u8 {
     use ArrayErrorKind::*;
     match kind {
-        InvalidRequest | Unauthenticated | Forbidden | UnknownSet | UnknownLun | AlreadyExists
-        | NotACopy | NotSupported | Unreachable | Protocol => 2,
+        InvalidRequest | Unauthenticated | Forbidden | UnknownSet | UnknownLun | UnknownResync
+        | AlreadyExists | NotACopy | NotSupported | Unreachable | Protocol => 2,
         WrongState | NoSpace | LimitReached | DeadlinePassed | FenceTimeout | Internal
         | TimedOut => 1,
     }

@@ -5,7 +5,8 @@ use super::refusal::{refuse, store_error};
 use super::{LUNS_PER_SET_MAX, Service, State};
 use array_api::{
     ArrayError, ArrayErrorKind, ArrayInfo, CONTRACT_VERSION, Capabilities, DeleteOutcome, LunId,
-    LunInfo, LunState, OLDEST_CONTRACT_VERSION, Orphan, ResyncPair, ResyncStatus,
+    LunInfo, LunState, OLDEST_CONTRACT_VERSION, Orphan, ResyncId, ResyncPair, ResyncStatus,
+    SpaceLevel,
 };
 use block::{WriteFence, hold_all};
 use lun_store::Resync;
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// Writes to the targets of a resync are held at most so long before it starts.
 const RESYNC_DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Finished resyncs whose ids are remembered.
+const RESYNCS_REMEMBERED: usize = 1024;
 
 impl Service {
     /// Who the array is, what it can do, and how much space it has.
@@ -36,6 +40,7 @@ impl Service {
             },
             capacity_bytes: usage.capacity_bytes,
             free_bytes: usage.free_bytes,
+            space: SpaceLevel::Ample,
         }
     }
 
@@ -121,7 +126,15 @@ impl Service {
 
     /// Overwrites LUNs with copies, all or none, at once. Writes to the targets are held meanwhile, so that none lands
     /// half before and half after.
-    pub fn resync(&self, host: &str, pairs: &[ResyncPair]) -> Result<ResyncStatus, ArrayError> {
+    pub fn resync(
+        &self,
+        host: &str,
+        id: ResyncId,
+        pairs: &[ResyncPair],
+    ) -> Result<ResyncStatus, ArrayError> {
+        if let Ok(status) = self.resync_status(host, id) {
+            return Ok(status);
+        }
         let members: BTreeSet<LunId> = pairs
             .iter()
             .flat_map(|pair| [pair.copy, pair.target])
@@ -137,12 +150,29 @@ impl Service {
         for member in &members {
             state.busy.remove(member);
         }
-        drop(state);
         result?;
+        if state.resyncs.len() == RESYNCS_REMEMBERED {
+            state.resyncs.pop_front();
+        }
+        state.resyncs.push_back((host.to_owned(), id));
+        drop(state);
         for pair in pairs {
             tracing::warn!(target_lun = %pair.target, copy = %pair.copy, host, "overwritten by resync");
         }
         Ok(ResyncStatus::Finished)
+    }
+
+    /// How a resync of this host stands: the store redirects at once, so that one which is known has finished.
+    pub fn resync_status(&self, host: &str, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
+        let state = self.lock();
+        if state.resyncs.iter().any(|(h, i)| h == host && *i == id) {
+            return Ok(ResyncStatus::Finished);
+        }
+        refuse(
+            ArrayErrorKind::UnknownResync,
+            format!("no resync {id} of this host is known"),
+            "start it again",
+        )
     }
 
     fn overwrite(

@@ -23,12 +23,12 @@ use crate::exports::{Exports, controller_identity, scsi_identity};
 use crate::numbers::Numbers;
 use crate::record::{Record, RecordError};
 use crate::sets::{Phase, SnapshotSet};
-use array_api::{ArrayError, ArrayErrorKind, LunId, LunIdentity, LunState, SetId, Token};
+use array_api::{ArrayError, ArrayErrorKind, LunId, LunIdentity, LunState, ResyncId, SetId, Token};
 use block::{Disk, WriteFence};
 use lun_store::{Store, StoreError};
 use refusal::{refuse, store_error};
 use scsi::LogicalUnit;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -65,6 +65,8 @@ struct State {
     numbers: HashMap<String, Numbers>,
     /// LUNs whose content a resync under way replaces or reads.
     busy: BTreeSet<LunId>,
+    /// Who finished which resync, newest last.
+    resyncs: VecDeque<(String, ResyncId)>,
 }
 
 struct Lun {
@@ -116,6 +118,7 @@ impl Service {
             sets,
             numbers,
             busy: BTreeSet::new(),
+            resyncs: VecDeque::new(),
         };
         for host in state.catalogue.hosts.keys() {
             state.show(&exports, host);

@@ -6,8 +6,8 @@ use crate::errors::outcome_unknown;
 use crate::state::{Finish, Step, Ticket};
 use crate::{Event, EventKind, Hresult, LunDescription, Method, context, identity};
 use array_api::{
-    ArrayError, CheckRequest, CopyReport, DeleteOutcome, LunId, LunInfo, LunRole, ResyncPair,
-    ResyncStatus,
+    ArrayError, CheckRequest, CopyReport, DeleteOutcome, LunId, LunInfo, LunRole, ResyncId,
+    ResyncPair, ResyncStatus,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub const DO_MASK_LUNS: u32 = 0x800;
 
 /// A resync under way, with the semantics of IVssAsync (3.10). The array redirects at once (RSY-15), so that it is finished
 /// when ResyncLuns returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResyncOperation {
     status: ResyncStatus,
 }
@@ -32,22 +32,24 @@ impl ResyncOperation {
     /// IVssAsync::QueryStatus's *pHrResult: VSS_S_ASYNC_FINISHED.
     pub fn query_status(&self) -> Hresult {
         match self.status {
+            ResyncStatus::Running => Hresult(0x0004_2309),
             ResyncStatus::Finished => Hresult::VSS_S_ASYNC_FINISHED,
+            ResyncStatus::Cancelled => Hresult(0x0004_230B),
+            ResyncStatus::Failed(_) => Hresult::VSS_E_PROVIDER_VETO,
         }
     }
 
     /// IVssAsync::Wait: S_OK, at once, whatever the timeout (ASY-3: returns early on completion).
     pub fn wait(&self, _timeout: Duration) -> Hresult {
         match self.status {
-            ResyncStatus::Finished => Hresult::S_OK,
+            ResyncStatus::Failed(_) => Hresult::VSS_E_PROVIDER_VETO,
+            _ => Hresult::S_OK,
         }
     }
 
     /// IVssAsync::Cancel: VSS_S_ASYNC_FINISHED; what is finished cannot be cancelled.
     pub fn cancel(&self) -> Hresult {
-        match self.status {
-            ResyncStatus::Finished => Hresult::VSS_S_ASYNC_FINISHED,
-        }
+        self.query_status()
     }
 }
 
@@ -401,7 +403,7 @@ impl Provider {
         } else {
             call.budget
                 .left()
-                .and_then(|within| self.array.resync(within, &pairs))
+                .and_then(|within| self.array.resync(within, ResyncId::new_v4(), &pairs))
                 .map_err(|e| call.failed(&e))?
         };
         Ok(ResyncOperation { status })
