@@ -10,6 +10,7 @@ mod arrows;
 mod check;
 mod package;
 mod permits;
+mod requirements;
 mod run;
 mod setup;
 mod suite;
@@ -27,6 +28,7 @@ Commands:
   demo [OPTIONS]  make and verify one real shadow copy set (OPTIONS: see `cargo xtask demo --help`)
   test            everything: set-up, check, all tests, all scenarios, the demo and its sabotages
   check           the gate: format, clippy, docs, licences, dependency arrows, unsafe permits, tidy
+  requirements    which requirement of docs/requirements.md is shown by which test (--json for machines)
   build           the programs for both systems; those for Windows go to target/windows
   setup           install what is missing, and nothing else
   package         release builds of everything that is installed somewhere, with checksums, in dist/
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Some("check") => no_more(&rest)
             .and_then(|()| setup::ensure_all())
             .and_then(|()| check::all()),
+        Some("requirements") => requirements::print(&rest),
         Some("package") => no_more(&rest).and_then(|()| package::package()),
         Some("build") => no_more(&rest)
             .and_then(|()| setup::ensure_all())
