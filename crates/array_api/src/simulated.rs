@@ -71,6 +71,11 @@ impl SimulatedArray {
         self.model().create_lun(size_bytes, hosts)
     }
 
+    /// Removes a LUN that is no shadow copy, as an administrator would; false for an unknown one.
+    pub fn remove_lun(&self, lun: LunId) -> bool {
+        self.model().luns.remove(&lun).is_some()
+    }
+
     /// Puts hosts into one group (a cluster, or a production and a backup server).
     pub fn set_group(&self, group: &str, hosts: &[&str]) {
         for host in hosts {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A TCP relay on loopback between a provider and its array, so that the connection can be cut, traffic be seen and the
+//! A TCP relay on loopback between a provider and its array, so that the connection can be disturbed, traffic be seen and the
 //! array's part of a call be measured without the array's or the provider's help.
 
+use crate::array::Fault;
 use crate::host::ArrayTime;
 use array_api::Enrolment;
 use std::collections::{HashMap, HashSet};
@@ -20,12 +21,42 @@ pub(crate) struct Relay {
 
 struct Shared {
     upstream: SocketAddr,
-    cut: AtomicBool,
+    fault: Mutex<Option<Fault>>,
     ended: AtomicBool,
     bytes_sent: AtomicU64,
     connection_count: AtomicU64,
-    open: Mutex<HashMap<u64, [TcpStream; 2]>>,
+    open: Mutex<HashMap<u64, Connection>>,
     clock: Mutex<Clock>,
+}
+
+struct Connection {
+    ends: [TcpStream; 2],
+    turns: Turns,
+    /// Bytes were withheld for good, so that TLS on it is broken.
+    is_spoilt: bool,
+}
+
+/// How often the two ends have taken turns to send. TLS 1.3 is up when the client speaks for the second time; only then the
+/// array's bytes answer a request. The relay needs to know no more of TLS than this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Turns {
+    client: u32,
+    is_client: bool,
+}
+
+impl Turns {
+    fn sent(&mut self) {
+        self.client += u32::from(!self.is_client);
+        self.is_client = true;
+    }
+
+    fn received(&mut self) {
+        self.is_client = false;
+    }
+
+    fn is_answer(self) -> bool {
+        self.client >= 2
+    }
 }
 
 /// How long the array had something to answer, as seen from the bytes alone.
@@ -88,7 +119,7 @@ impl Relay {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             upstream,
-            cut: AtomicBool::new(false),
+            fault: Mutex::default(),
             ended: AtomicBool::new(false),
             bytes_sent: AtomicU64::new(0),
             connection_count: AtomicU64::new(0),
@@ -115,15 +146,18 @@ impl Relay {
         )?)
     }
 
-    /// Cuts all connections and lets none through until [`Relay::mend`].
-    pub(crate) fn cut(&self) {
-        self.shared.cut.store(true, Ordering::SeqCst);
-        self.shared.close_all();
+    /// From now on this goes wrong, until [`Relay::heal`].
+    pub(crate) fn fault(&self, fault: Fault) {
+        *self.shared.fault_lock() = Some(fault);
+        if fault == Fault::Down {
+            self.shared.close(|_| true);
+        }
     }
 
-    /// Lets connections through again.
-    pub(crate) fn mend(&self) {
-        self.shared.cut.store(false, Ordering::SeqCst);
+    /// Passes everything on again. Connections on which bytes were withheld are closed: what was lost stays lost.
+    pub(crate) fn heal(&self) {
+        *self.shared.fault_lock() = None;
+        self.shared.close(|connection| connection.is_spoilt);
     }
 
     /// Bytes that clients sent so far. Unchanged over a call means that the call asked the array nothing.
@@ -146,20 +180,57 @@ impl Drop for Relay {
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
-        self.shared.close_all();
+        self.shared.close(|_| true);
     }
 }
 
 impl Shared {
-    fn close_all(&self) {
-        for (_, pair) in self.open().drain() {
-            for stream in pair {
+    fn close(&self, which: impl Fn(&Connection) -> bool) {
+        for connection in self.open().values().filter(|connection| which(connection)) {
+            for stream in &connection.ends {
                 let _ = stream.shutdown(Shutdown::Both);
             }
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, [TcpStream; 2]>> {
+    /// The client sent something on this connection: whether it goes on to the array.
+    fn sent(&self, id: u64) -> bool {
+        let hangs = self.fault() == Some(Fault::Hang);
+        if let Some(connection) = self.open().get_mut(&id) {
+            connection.turns.sent();
+            connection.is_spoilt |= hangs;
+            return !connection.is_spoilt;
+        }
+        true
+    }
+
+    /// The array sent something on this connection: whether it goes on to the client, once this returns.
+    fn received(&self, id: u64) -> bool {
+        let fault = self.fault();
+        let (mut passes, mut delay) = (true, Duration::ZERO);
+        if let Some(connection) = self.open().get_mut(&id) {
+            let is_first = connection.turns.is_client;
+            connection.turns.received();
+            match fault.filter(|_| connection.turns.is_answer()) {
+                Some(Fault::Hang | Fault::Lost) => connection.is_spoilt = true,
+                Some(Fault::Slow(time)) if is_first => delay = time,
+                _ => {}
+            }
+            passes = !connection.is_spoilt;
+        }
+        std::thread::sleep(delay);
+        passes
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        *self.fault_lock()
+    }
+
+    fn fault_lock(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.fault.lock().expect("nothing panics under this lock")
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Connection>> {
         self.open.lock().expect("nothing panics under this lock")
     }
 
@@ -174,7 +245,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(client) = client else { continue };
-        if shared.cut.load(Ordering::SeqCst) {
+        if shared.fault() == Some(Fault::Down) {
             continue;
         }
         // A refused connection of the array shows to the client as a connection closed at once.
@@ -188,12 +259,15 @@ fn pass(client: TcpStream, array: TcpStream, shared: &Arc<Shared>) -> std::io::R
     client.set_nodelay(true)?;
     array.set_nodelay(true)?;
     let id = shared.connection_count.fetch_add(1, Ordering::SeqCst);
-    shared
-        .open()
-        .insert(id, [client.try_clone()?, array.try_clone()?]);
-    if shared.cut.load(Ordering::SeqCst) {
+    let connection = Connection {
+        ends: [client.try_clone()?, array.try_clone()?],
+        turns: Turns::default(),
+        is_spoilt: false,
+    };
+    shared.open().insert(id, connection);
+    if shared.fault() == Some(Fault::Down) {
         // Cut between the look above and the entry: nobody else closes this pair.
-        shared.close_all();
+        shared.close(|_| true);
     }
     let (client_back, array_back) = (client.try_clone()?, array.try_clone()?);
     let counted = Arc::clone(shared);
@@ -201,13 +275,16 @@ fn pass(client: TcpStream, array: TcpStream, shared: &Arc<Shared>) -> std::io::R
         copy(client, array, |bytes| {
             counted.bytes_sent.fetch_add(bytes, Ordering::SeqCst);
             counted.clock().sent(id, Instant::now());
+            counted.sent(id)
         });
         counted.clock().closed(id, Instant::now());
     });
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         copy(array_back, client_back, |_| {
+            let passes = shared.received(id);
             shared.clock().received(id, Instant::now());
+            passes
         });
         shared.clock().closed(id, Instant::now());
         shared.open().remove(&id);
@@ -215,12 +292,11 @@ fn pass(client: TcpStream, array: TcpStream, shared: &Arc<Shared>) -> std::io::R
     Ok(())
 }
 
-/// Passes bytes on until an end closes; `note` hears of them before the other side does.
-fn copy(mut from: TcpStream, mut to: TcpStream, note: impl Fn(u64)) {
+/// Passes bytes on until an end closes; `passes` hears of them before the other side does, and may withhold them.
+fn copy(mut from: TcpStream, mut to: TcpStream, passes: impl Fn(u64) -> bool) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        note(length as u64);
-        if to.write_all(&buffer[..length]).is_err() {
+        if passes(length as u64) && to.write_all(&buffer[..length]).is_err() {
             break;
         }
     }
@@ -378,12 +454,115 @@ mod tests {
         client.write_all(b"ping").unwrap();
         client.read_exact(&mut answer).unwrap();
 
-        relay.cut();
+        relay.fault(Fault::Down);
 
         assert!(client.read_exact(&mut answer).is_err());
         let mut late = TcpStream::connect(relay.address).unwrap();
         assert!(late.read_exact(&mut answer).is_err());
         drop(relay);
         thread.join().unwrap();
+    }
+
+    /// A client whose TLS, so to speak, is up: it has spoken twice.
+    fn spoken_twice(relay: &Relay) -> TcpStream {
+        let mut client = TcpStream::connect(relay.address).unwrap();
+        let mut answer = [0; 4];
+        for _ in 0..2 {
+            client.write_all(b"ping").unwrap();
+            client.read_exact(&mut answer).unwrap();
+        }
+        client
+            .set_read_timeout(Some(Duration::from_millis(30)))
+            .unwrap();
+        client
+    }
+
+    /// An array that counts what arrives, and echoes it.
+    fn counting() -> (SocketAddr, Arc<AtomicU64>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let count = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&count);
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut buffer = [0; 4];
+            while stream.read_exact(&mut buffer).is_ok() {
+                counted.fetch_add(1, Ordering::SeqCst);
+                stream.write_all(&buffer).unwrap();
+            }
+        });
+        (address, count)
+    }
+
+    fn is_timeout(error: &std::io::Error) -> bool {
+        use std::io::ErrorKind;
+        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    }
+
+    #[test]
+    fn relay_hang_keeps_the_connection_and_passes_nothing_on() {
+        let (upstream, count) = counting();
+        let relay = Relay::start(upstream).unwrap();
+        let mut client = spoken_twice(&relay);
+        let mut answer = [0; 4];
+
+        relay.fault(Fault::Hang);
+        client.write_all(b"ping").unwrap();
+
+        let error = client.read_exact(&mut answer).unwrap_err();
+        assert!(is_timeout(&error), "{error}");
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+        relay.heal();
+        let error = client.read_exact(&mut answer).unwrap_err();
+        assert!(!is_timeout(&error), "{error}");
+    }
+
+    #[test]
+    fn relay_lost_passes_the_request_on_and_no_answer() {
+        let (upstream, count) = counting();
+        let relay = Relay::start(upstream).unwrap();
+        let mut client = spoken_twice(&relay);
+        let mut answer = [0; 4];
+
+        relay.fault(Fault::Lost);
+        client.write_all(b"ping").unwrap();
+        // The answer is withheld, not late: the array has sent it when it is counted here.
+        while count.load(Ordering::SeqCst) < 3 {
+            std::thread::yield_now();
+        }
+
+        let error = client.read_exact(&mut answer).unwrap_err();
+        assert!(is_timeout(&error), "{error}");
+    }
+
+    #[test]
+    fn relay_lost_lets_a_handshake_through() {
+        let (upstream, _) = counting();
+        let relay = Relay::start(upstream).unwrap();
+        relay.fault(Fault::Lost);
+        let mut client = TcpStream::connect(relay.address).unwrap();
+        let mut answer = [0; 4];
+
+        client.write_all(b"ping").unwrap();
+
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"ping");
+    }
+
+    #[test]
+    fn relay_slow_delays_each_answer() {
+        const DELAY: Duration = Duration::from_millis(40);
+        let (upstream, _) = counting();
+        let relay = Relay::start(upstream).unwrap();
+        let mut client = spoken_twice(&relay);
+        client.set_read_timeout(None).unwrap();
+        let mut answer = [0; 4];
+
+        relay.fault(Fault::Slow(DELAY));
+        let start = Instant::now();
+        client.write_all(b"ping").unwrap();
+        client.read_exact(&mut answer).unwrap();
+
+        assert!(start.elapsed() >= DELAY, "{:?}", start.elapsed());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 use vss_provider::{Hresult, LunDescription};
-use vss_rig::array::{ArrayUnderTest, Simulated};
+use vss_rig::array::{self, ArrayUnderTest, Simulated};
 use vss_rig::host::{AsyncOperation, LoggedEvent, ProviderHost};
 use vss_rig::scenarios::{run_one, table};
 
@@ -293,8 +293,20 @@ impl ArrayUnderTest for SpoiltArray {
         self.inner.contents(host, disk)
     }
 
-    fn set_down(&self, down: bool) {
-        self.inner.set_down(down);
+    fn fault(&self, fault: array::Fault) {
+        self.inner.fault(fault);
+    }
+
+    fn heal(&self) {
+        self.inner.heal();
+    }
+
+    fn is_time_simulated(&self) -> bool {
+        self.inner.is_time_simulated()
+    }
+
+    fn remove_lun(&self, disk: &LunDescription) -> anyhow::Result<()> {
+        self.inner.remove_lun(disk)
     }
 
     fn traffic(&self) -> u64 {

@@ -15,6 +15,7 @@ pub use windows::Windows;
 use crate::host::ProviderHost;
 use crate::wine::WindowsParts;
 use array_api::LunId;
+use std::time::Duration;
 use vss_provider::LunDescription;
 
 /// The host on which VSS makes shadow copies.
@@ -33,6 +34,19 @@ pub enum HostKind {
     InProcess,
     /// The provider's executable behind COM, on Windows hosts made of these parts.
     Com(WindowsParts),
+}
+
+/// What goes wrong on the way between a provider and the array (specification 10.0), as far as it can be made from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// DOWN: no connection.
+    Down,
+    /// HANG: requests do not arrive and get no answer.
+    Hang,
+    /// LOST: requests arrive, their answers do not.
+    Lost,
+    /// SLOW: each answer takes so long.
+    Slow(Duration),
 }
 
 /// What a scenario needs of an array besides its provider.
@@ -64,8 +78,19 @@ pub trait ArrayUnderTest {
     /// What `host` reads where [`Self::write_and_read_back`] writes.
     fn contents(&self, host: &str, disk: &LunDescription) -> anyhow::Result<Vec<u8>>;
 
-    /// Cuts or mends the management connection of all hosts (fault DOWN).
-    fn set_down(&self, down: bool);
+    /// From now on this goes wrong with each management call of each host, until [`Self::heal`].
+    fn fault(&self, fault: Fault);
+
+    /// Ends the fault.
+    fn heal(&self);
+
+    /// Whether waiting costs nothing here, because time is simulated. Where it does, scenarios leave out the longest waits.
+    fn is_time_simulated(&self) -> bool {
+        false
+    }
+
+    /// The administrator deletes a LUN that is no shadow copy (any more), whoever has it mapped.
+    fn remove_lun(&self, disk: &LunDescription) -> anyhow::Result<()>;
 
     /// Grows with each management call that reaches the array; unchanged over a provider's call means no array call.
     fn traffic(&self) -> u64;

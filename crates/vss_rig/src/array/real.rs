@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::{
-    ArrayUnderTest, Binaries, CREATOR, Daemon, Host, HostKind, IMPORTER, ORIGINAL_COUNT, Windows,
+    ArrayUnderTest, Binaries, CREATOR, Daemon, Fault, Host, HostKind, IMPORTER, ORIGINAL_COUNT,
+    Windows, lun_id,
 };
 use crate::description::{SeenDisk, disks};
 use crate::host::ProviderHost;
@@ -182,11 +183,25 @@ impl ArrayUnderTest for RealArray {
         Ok(initiator.read(this.lun, SCRATCH_OFFSET, SCRATCH_BYTES)?)
     }
 
-    fn set_down(&self, down: bool) {
-        match down {
-            true => self.relay.cut(),
-            false => self.relay.mend(),
+    fn fault(&self, fault: Fault) {
+        self.relay.fault(fault);
+    }
+
+    fn heal(&self) {
+        self.relay.heal();
+    }
+
+    fn remove_lun(&self, disk: &LunDescription) -> anyhow::Result<()> {
+        let lun = lun_id(disk)
+            .context("not a disk of this array")?
+            .to_string();
+        for host in &self.hosts {
+            if find(&self.seen(&host.name)?, disk).is_ok() {
+                self.daemon.cli(&["lun", "unmap", &lun, &host.name])?;
+            }
         }
+        self.daemon.cli(&["lun", "delete", &lun])?;
+        Ok(())
     }
 
     fn traffic(&self) -> u64 {

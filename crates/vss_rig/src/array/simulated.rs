@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use super::{ArrayUnderTest, CREATOR, IMPORTER, ORIGINAL_BYTES, ORIGINAL_COUNT, lun_id};
+use super::{ArrayUnderTest, CREATOR, Fault, IMPORTER, ORIGINAL_BYTES, ORIGINAL_COUNT, lun_id};
 use crate::host::ProviderHost;
 use crate::in_process::InProcess;
 use anyhow::{Context as _, ensure};
-use array_api::simulated::{Fault, SimulatedArray, VirtualClock};
+use array_api::simulated::{self, SimulatedArray, VirtualClock};
 use array_api::{LunId, LunIdentity};
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,11 +131,27 @@ impl ArrayUnderTest for Simulated {
         Ok(content.to_le_bytes().to_vec())
     }
 
-    fn set_down(&self, down: bool) {
-        match down {
-            true => self.array.fault_all(&Fault::Down),
-            false => self.array.heal(),
-        }
+    fn fault(&self, fault: Fault) {
+        self.array.fault_all(&match fault {
+            Fault::Down => simulated::Fault::Down,
+            Fault::Hang => simulated::Fault::Hang,
+            Fault::Lost => simulated::Fault::Lost,
+            Fault::Slow(time) => simulated::Fault::Slow(time),
+        });
+    }
+
+    fn heal(&self) {
+        self.array.heal();
+    }
+
+    fn is_time_simulated(&self) -> bool {
+        true
+    }
+
+    fn remove_lun(&self, disk: &LunDescription) -> anyhow::Result<()> {
+        let lun = lun_id(disk).context("not a disk of this array")?;
+        ensure!(self.array.remove_lun(lun), "there is no LUN {lun}");
+        Ok(())
     }
 
     fn traffic(&self) -> u64 {

@@ -3,6 +3,7 @@
 
 use super::stage::{expect, unknown_id};
 use super::{Scenario, Stage};
+use crate::array::Fault;
 use crate::host::ProviderHost;
 use crate::sequence::Point;
 use anyhow::{Context as _, ensure};
@@ -105,13 +106,13 @@ fn t096(stage: &Stage<'_>) -> anyhow::Result<()> {
     let before = stage.array().lun_count()?;
     let set = stage.driven(&[&[0]], Point::Prepared)?;
     let _ = stage.provider().take_events();
-    stage.array().set_down(true);
+    stage.array().fault(Fault::Down);
     let code = stage.provider().pre_commit_snapshots(set.id);
     expect("PreCommitSnapshots", code, Hresult::VSS_E_PROVIDER_VETO)?;
     // ERR-6: the volumes may be frozen until VSS gives the set up.
     let early = stage.provider().take_events();
     ensure!(early.is_empty(), "logged before thaw: {early:?}");
-    stage.array().set_down(false);
+    stage.array().heal();
     let code = stage.provider().abort_snapshots(set.id);
     expect("AbortSnapshots", code, Hresult::S_OK)?;
     stage.expect_one_event("after the abort")?;

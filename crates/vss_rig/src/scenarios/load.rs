@@ -3,7 +3,7 @@
 
 use super::stage::{BACKUP, expect, foreign_disk};
 use super::{Scenario, Stage};
-use crate::array::CREATOR;
+use crate::array::{CREATOR, Fault};
 use crate::host::ProviderHost as _;
 use crate::sequence::Point;
 use anyhow::ensure;
@@ -83,7 +83,7 @@ fn t011(stage: &Stage<'_>) -> anyhow::Result<()> {
 }
 
 fn t012(stage: &Stage<'_>) -> anyhow::Result<()> {
-    stage.array().set_down(true);
+    stage.array().fault(Fault::Down);
     let start = Instant::now();
     expect("OnLoad", stage.provider().on_load(), Hresult::S_OK)?;
     // LOAD-11: a connection made here would sit out its time-out.
@@ -200,7 +200,7 @@ fn t037(stage: &Stage<'_>) -> anyhow::Result<()> {
 }
 
 fn t040(stage: &Stage<'_>) -> anyhow::Result<()> {
-    stage.array().set_down(true);
+    stage.array().fault(Fault::Down);
     let start = Instant::now();
     expect_refused(stage, BACKUP, &mut stage.volume(&[0]))?;
     ensure!(

@@ -101,7 +101,7 @@ pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Resul
     let lun_count_before = array.lun_count()?;
     let stage = Stage::new(array)?;
     let result = (scenario.run)(&stage);
-    array.set_down(false);
+    array.heal();
     let calls = stage.trace();
     let failure = stage.provider().failure();
     if let Some(why) = failure.or_else(|| array.windows()?.failure()) {
