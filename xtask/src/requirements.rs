@@ -81,11 +81,6 @@ pub(crate) fn print(arguments: &[String]) -> Result<(), Failure> {
     matrix.verdict()
 }
 
-/// As [`print`], silent where all is well.
-pub(crate) fn check() -> Result<(), Failure> {
-    Matrix::read()?.verdict()
-}
-
 struct Matrix {
     rows: Vec<Row>,
     problems: Vec<String>,
