@@ -7,7 +7,7 @@ use crate::format::{Census, LineageRow, LunRow, TableId};
 use crate::inner::{Inner, Taken};
 use crate::lun::{FlushGoal, Head, LunState};
 use crate::meta::Batch;
-use crate::store::{Capture, Resync};
+use crate::store::{Capture, NewLun, Resync};
 use crate::sync::RwLockExt;
 use crate::{LUN_BYTES_MAX, OWNER_BYTES_MAX, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,83 +87,100 @@ impl Inner {
         ids.into_iter().map(|id| Ok((id, self.lun(id)?))).collect()
     }
 
-    pub(crate) fn create_lun(
-        &self,
-        id: u128,
-        size_bytes: u64,
-        owner: Vec<u8>,
-    ) -> Result<(), StoreError> {
-        check_owner(&owner)?;
-        if size_bytes == 0 || !size_bytes.is_multiple_of(512) || size_bytes > LUN_BYTES_MAX {
-            return Err(StoreError::BadSize(size_bytes));
-        }
-        let (row, census) = {
-            let catalog = self.catalog.shared();
-            if catalog.luns.contains_key(&id) {
-                return Err(StoreError::LunExists(id));
+    fn check_new(&self, new: &[NewLun]) -> Result<(), StoreError> {
+        let catalog = self.catalog.shared();
+        let mut ids = BTreeSet::new();
+        for lun in new {
+            check_owner(&lun.owner)?;
+            let size_bytes = lun.size_bytes;
+            if size_bytes == 0 || !size_bytes.is_multiple_of(512) || size_bytes > LUN_BYTES_MAX {
+                return Err(StoreError::BadSize(size_bytes));
             }
-            let mut census = catalog.census();
-            let lineage = census.next_lineage;
-            census.luns += 1;
-            census.lineages += 1;
-            census.next_lineage += 1;
-            let row = LunRow {
-                lineage,
-                size_bytes,
-                owner,
-            };
-            (row, census)
-        };
-        let lineage = row.lineage;
-        let head = Head { lineage, epoch: 0 };
-        let mut batch = Batch::default();
-        put_lun(&mut batch, id, &row);
-        put_lineage(
-            &mut batch,
-            lineage,
-            LineageRow {
-                parent: None,
-                epoch: 0,
-            },
-        );
-        put_census(&mut batch, census);
-        self.commit(Vec::new(), batch)?;
-        {
-            let mut catalog = self.catalog.exclusive();
-            catalog.lineages.entry(lineage).or_default().lun = Some(id);
-            catalog.luns.insert(id, row);
-            catalog.next_lineage = census.next_lineage;
+            if catalog.luns.contains_key(&lun.id) || !ids.insert(lun.id) {
+                return Err(StoreError::LunExists(lun.id));
+            }
         }
-        let state = LunState::new(id, size_bytes, head);
-        self.luns.exclusive().insert(id, state);
         Ok(())
     }
 
-    pub(crate) fn delete_lun(&self, id: u128) -> Result<(), StoreError> {
-        let luns = self.luns_of([id])?;
-        // Its rows are written although nobody will read them: reference counts then have one truth, the rows.
+    pub(crate) fn create_luns(
+        &self,
+        new: Vec<NewLun>,
+        owners: Vec<(u128, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        self.check_new(&new)?;
+        let mut batch = Batch::default();
+        let changed = self.owner_rows(owners, &mut batch)?;
+        let mut census = self.catalog.shared().census();
+        let mut rows = Vec::with_capacity(new.len());
+        for lun in new {
+            let row = LunRow {
+                lineage: census.next_lineage,
+                size_bytes: lun.size_bytes,
+                owner: lun.owner,
+            };
+            census.luns += 1;
+            census.lineages += 1;
+            census.next_lineage += 1;
+            put_lun(&mut batch, lun.id, &row);
+            let line = LineageRow {
+                parent: None,
+                epoch: 0,
+            };
+            put_lineage(&mut batch, row.lineage, line);
+            rows.push((lun.id, row));
+        }
+        put_census(&mut batch, census);
+        self.commit(Vec::new(), batch)?;
+        let mut catalog = self.catalog.exclusive();
+        let mut luns = self.luns.exclusive();
+        catalog.next_lineage = census.next_lineage;
+        catalog.luns.extend(changed);
+        for (id, row) in rows {
+            let head = Head {
+                lineage: row.lineage,
+                epoch: 0,
+            };
+            catalog.lineages.entry(row.lineage).or_default().lun = Some(id);
+            luns.insert(id, LunState::new(id, row.size_bytes, head));
+            catalog.luns.insert(id, row);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn delete_luns(&self, ids: Vec<u128>) -> Result<(), StoreError> {
+        let luns = self.luns_of(ids)?;
+        // Their rows are written although nobody will read them: reference counts then have one truth, the rows.
         let frozen = freeze(self, &luns);
         let mut batch = Batch::default();
-        batch.remove(TableId::Luns, LunRow::key(id));
         let mut census = self.catalog.shared().census();
-        census.luns -= 1;
+        for id in luns.keys() {
+            batch.remove(TableId::Luns, LunRow::key(*id));
+            census.luns -= 1;
+        }
         put_census(&mut batch, census);
         let frozen = frozen.commit(self, batch)?;
 
-        self.luns.exclusive().remove(&id);
-        luns[&id].end();
-        let lineage = {
+        for (id, lun) in &luns {
+            self.luns.exclusive().remove(id);
+            lun.end();
+        }
+        let mut lineages = Vec::new();
+        {
             let mut catalog = self.catalog.exclusive();
-            let row = catalog.luns.remove(&id);
-            let lineage = row.map(|row| row.lineage);
-            if let Some(line) = lineage.and_then(|lineage| catalog.lineages.get_mut(&lineage)) {
-                line.lun = None;
+            for id in luns.keys() {
+                let Some(row) = catalog.luns.remove(id) else {
+                    continue;
+                };
+                if let Some(line) = catalog.lineages.get_mut(&row.lineage) {
+                    line.lun = None;
+                }
+                lineages.push(row.lineage);
             }
-            lineage
-        };
+        }
         drop(frozen);
-        if let Some(lineage) = lineage {
-            self.cache.forget(&[lineage]);
+        self.cache.forget(&lineages);
+        for lineage in lineages {
             self.queue.reclaim(lineage);
         }
         Ok(())

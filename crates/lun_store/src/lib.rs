@@ -41,7 +41,7 @@ mod tests;
 
 pub use check::{CheckReport, check};
 pub use error::StoreError;
-pub use store::{Capture, Counters, CreateOptions, LunRecord, Resync, Store, Usage};
+pub use store::{Capture, Counters, CreateOptions, LunRecord, NewLun, Resync, Store, Usage};
 
 /// Largest size of a LUN in bytes: 64 TiB.
 pub const LUN_BYTES_MAX: u64 = 64 << 40;

@@ -22,6 +22,17 @@ pub struct CreateOptions {
     pub data_device: Option<PathBuf>,
 }
 
+/// A LUN to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLun {
+    /// The LUN.
+    pub id: u128,
+    /// Capacity in bytes.
+    pub size_bytes: u64,
+    /// Its owner record.
+    pub owner: Vec<u8>,
+}
+
 /// One pair of a capture: `target` becomes what `source` holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
@@ -115,13 +126,35 @@ impl Store {
     /// [`StoreError::LunExists`], [`StoreError::BadSize`], [`StoreError::OwnerTooLarge`].
     pub fn create_lun(&self, id: u128, size_bytes: u64, owner: &[u8]) -> Result<(), StoreError> {
         let owner = owner.to_vec();
+        let new = NewLun {
+            id,
+            size_bytes,
+            owner,
+        };
+        self.create_luns(vec![new], Vec::new())
+    }
+    /// Creates LUNs and replaces the owner records of others, all or none, in one transaction.
+    ///
+    /// # Errors
+    /// As [`Store::create_lun`] and [`Store::set_owner`].
+    pub fn create_luns(
+        &self,
+        new: Vec<NewLun>,
+        owners: Vec<(u128, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
         self.inner
             .queue
-            .run(move |inner| inner.create_lun(id, size_bytes, owner))
+            .run(move |inner| inner.create_luns(new, owners))
     }
-    /// Deletes a LUN: gone when this returns, its space comes back in the background.
+    /// Deletes a LUN: gone when this returns, its space comes back in the background, also after the store was closed and
+    /// opened again.
     pub fn delete_lun(&self, id: u128) -> Result<(), StoreError> {
-        self.inner.queue.run(move |inner| inner.delete_lun(id))
+        self.delete_luns(&[id])
+    }
+    /// Deletes LUNs, all or none, in one transaction.
+    pub fn delete_luns(&self, ids: &[u128]) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        self.inner.queue.run(move |inner| inner.delete_luns(ids))
     }
     /// Copies all sources at one instant, in one durable transaction. The cost depends neither on the LUNs' sizes nor
     /// on what they hold; [`Store::write_back`] just before keeps it short.

@@ -82,7 +82,7 @@ impl Service {
                 "choose another name, or delete that LUN first",
             );
         }
-        let id = self.fresh_id(&state)?;
+        let id = self.fresh_ids(&state, 1)?[0];
         let mut record = Record::new(
             name.to_owned(),
             new_identity(id, &self.config),
@@ -103,7 +103,7 @@ impl Service {
         }
         let map = record.map.clone();
         // The mapping is part of the record, so that a crash leaves the LUN mapped as asked or not there.
-        self.create(&mut state, id, size_bytes, record)?;
+        self.create(&mut state, vec![(id, size_bytes, record)], Vec::new())?;
         for (host, number) in map {
             state.numbers_of(&host).take(number);
             state.show(&self.exports, &host);
@@ -150,7 +150,7 @@ impl Service {
         }
         state.check_idle(id)?;
         let before = self.lun_view(id, lun);
-        self.remove(&mut state, id)?;
+        self.remove(&mut state, &[id])?;
         tracing::info!(lun = %id, name = before.name, "deleted by an administrator");
         Ok(before)
     }

@@ -100,7 +100,7 @@ impl Service {
             self.unmap_luns(&mut state, host, &BTreeSet::from([copy]))?;
             return Ok(DeleteOutcome::KeptMappedElsewhere);
         }
-        self.remove(&mut state, copy)?;
+        self.remove(&mut state, &[copy])?;
         tracing::info!(%copy, host, "deleted");
         Ok(DeleteOutcome::Deleted)
     }

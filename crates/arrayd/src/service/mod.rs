@@ -25,7 +25,7 @@ use crate::record::{Record, RecordError};
 use crate::sets::{Phase, SnapshotSet};
 use array_api::{ArrayError, ArrayErrorKind, LunId, LunIdentity, LunState, ResyncId, SetId, Token};
 use block::{Disk, WriteFence};
-use lun_store::{Store, StoreError};
+use lun_store::{NewLun, Store, StoreError};
 use refusal::{refuse, store_error};
 use scsi::LogicalUnit;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -197,9 +197,10 @@ impl Service {
         self.target.lock().expect("no panic under this lock")
     }
 
-    /// A fresh id whose first 100 bits, which is what the NAA designator holds, no LUN has.
-    fn fresh_id(&self, state: &State) -> Result<LunId, ArrayError> {
-        loop {
+    /// Fresh ids whose first 100 bits, which is what the NAA designator holds, no LUN has.
+    fn fresh_ids(&self, state: &State, count: usize) -> Result<Vec<LunId>, ArrayError> {
+        let mut fresh: Vec<LunId> = Vec::with_capacity(count);
+        while fresh.len() < count {
             let id = LunId::random().or_else(|error| {
                 refuse(
                     ArrayErrorKind::Internal,
@@ -207,45 +208,63 @@ impl Service {
                     "look at the array's system",
                 )
             })?;
-            if state.luns.keys().all(|known| known.0 >> 28 != id.0 >> 28) {
-                return Ok(id);
+            let mut known = state.luns.keys().chain(&fresh);
+            if known.all(|known| known.0 >> 28 != id.0 >> 28) {
+                fresh.push(id);
             }
         }
+        Ok(fresh)
     }
 
-    /// Creates an empty LUN, in the store and in the state.
+    /// Creates empty LUNs and replaces the records of others, all or none: in the store in one transaction, and in the
+    /// state.
     fn create(
         &self,
         state: &mut State,
-        id: LunId,
-        size_bytes: u64,
-        record: Record,
+        luns: Vec<(LunId, u64, Record)>,
+        changed: Vec<(LunId, Record)>,
     ) -> Result<(), ArrayError> {
+        let new = luns.iter().map(|(id, size_bytes, record)| NewLun {
+            id: id.0,
+            size_bytes: *size_bytes,
+            owner: record.encode(),
+        });
+        let owners = changed.iter().map(|(id, record)| (id.0, record.encode()));
         self.store
-            .create_lun(id.0, size_bytes, &record.encode())
+            .create_luns(new.collect(), owners.collect())
             .map_err(store_error)?;
-        let lun = Lun::new(&self.store, id, size_bytes, record).map_err(store_error)?;
-        state.luns.insert(id, lun);
+        for (id, size_bytes, record) in luns {
+            let lun = Lun::new(&self.store, id, size_bytes, record).map_err(store_error)?;
+            state.luns.insert(id, lun);
+        }
+        state.keep_records(changed);
         Ok(())
     }
 
-    /// Takes a LUN out of every view, deletes it, and forgets it.
-    fn remove(&self, state: &mut State, id: LunId) -> Result<(), ArrayError> {
-        let Some(lun) = state.luns.remove(&id) else {
+    /// Takes LUNs out of every view, deletes them in one transaction, and forgets them: all or none.
+    fn remove(&self, state: &mut State, ids: &[LunId]) -> Result<(), ArrayError> {
+        let mut removed = Vec::with_capacity(ids.len());
+        for id in ids {
+            removed.extend(state.luns.remove(id).map(|lun| (*id, lun)));
+        }
+        if removed.is_empty() {
             return Ok(());
-        };
-        let hosts: Vec<String> = lun.record.map.keys().cloned().collect();
+        }
+        let maps = removed.iter().flat_map(|(_, lun)| &lun.record.map);
+        let maps: Vec<(String, u8)> = maps.map(|(host, number)| (host.clone(), *number)).collect();
+        let hosts: BTreeSet<&String> = maps.iter().map(|(host, _)| host).collect();
         for host in &hosts {
             state.show(&self.exports, host);
         }
-        if let Err(error) = self.store.delete_lun(id.0) {
-            state.luns.insert(id, lun);
+        let gone: Vec<u128> = removed.iter().map(|(id, _)| id.0).collect();
+        if let Err(error) = self.store.delete_luns(&gone) {
+            state.luns.extend(removed);
             for host in &hosts {
                 state.show(&self.exports, host);
             }
             return Err(store_error(error));
         }
-        for (host, number) in &lun.record.map {
+        for (host, number) in &maps {
             state.give_back(host, *number);
         }
         let luns = &state.luns;
@@ -269,13 +288,7 @@ impl Service {
             .map(|(id, record)| (id.0, record.encode()))
             .collect();
         self.store.set_owner(&owners).map_err(store_error)?;
-        for (id, record) in records {
-            state
-                .luns
-                .get_mut(&id)
-                .expect("only known LUNs get records")
-                .record = record;
-        }
+        state.keep_records(records);
         Ok(())
     }
 
@@ -353,6 +366,14 @@ impl State {
                 "look at `shadowlun lun list`",
             )
         })
+    }
+
+    /// Keeps in RAM what the store holds.
+    fn keep_records(&mut self, records: Vec<(LunId, Record)>) {
+        for (id, record) in records {
+            let lun = self.luns.get_mut(&id);
+            lun.expect("only known LUNs get records").record = record;
+        }
     }
 
     /// Shows to a host what its map says.
@@ -437,10 +458,13 @@ fn load_luns(store: &Store, catalogue: &Catalogue) -> Result<BTreeMap<LunId, Lun
     if !changed.is_empty() {
         store.set_owner(&changed)?;
     }
-    for (id, record) in leftovers {
+    for (id, record) in &leftovers {
         let set = record.copy.as_ref().map(|copy| copy.set);
         tracing::info!(lun = %id, name = record.name, ?set, "discarded: its set was never reported");
-        store.delete_lun(id.0)?;
+    }
+    if !leftovers.is_empty() {
+        let ids: Vec<u128> = leftovers.iter().map(|(id, _)| id.0).collect();
+        store.delete_luns(&ids)?;
     }
     Ok(luns)
 }

@@ -13,7 +13,7 @@ use array_api::{
 };
 use block::{WriteFence, hold_all};
 use lun_store::Capture;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -110,6 +110,7 @@ impl Service {
         Ok(missing)
     }
 
+    /// All targets of the call in one transaction: VSS prepares up to 64 volumes one after the other and waits for each.
     fn reserve(
         &self,
         state: &mut State,
@@ -118,70 +119,43 @@ impl Service {
         request: &PrepareRequest,
         missing: &[LunId],
     ) -> Result<(), ArrayError> {
-        let mut created = Vec::new();
-        let result = self.reserve_targets(state, host, id, request, missing, &mut created);
-        if let Err(error) = result {
-            for (_, copy) in created {
-                // What cannot be deleted now is RESERVED and goes at the next start.
-                if let Err(cleanup) = self.remove(state, copy) {
-                    tracing::warn!(%copy, error = %cleanup, "a reservation could not be taken back");
-                }
-            }
-            return Err(error);
-        }
-        let set = state
-            .sets
-            .entry(id)
-            .or_insert_with(|| SnapshotSet::new(host, Some(request.needs), Instant::now()));
-        set.targets.extend(created);
-        set.snapshots.insert(request.snapshot, request.luns.clone());
-        Ok(())
-    }
-
-    fn reserve_targets(
-        &self,
-        state: &mut State,
-        host: &str,
-        set: SetId,
-        request: &PrepareRequest,
-        missing: &[LunId],
-        created: &mut Vec<(LunId, LunId)>,
-    ) -> Result<(), ArrayError> {
-        for source in missing {
-            let copy = self.fresh_id(state)?;
+        let now = unix_now();
+        let ids = self.fresh_ids(state, missing.len())?;
+        let mut targets = BTreeMap::new();
+        let mut new = Vec::with_capacity(missing.len());
+        for (source, copy) in missing.iter().zip(ids) {
             let original = state.lun(*source)?;
-            let size_bytes = original.size_bytes;
-            let name = copy_name(&original.record.name, copy);
             let tag = CopyInfo {
-                set,
+                set: id,
                 snapshots: vec![request.snapshot],
                 source: *source,
                 creator_host: host.to_owned(),
                 importing_host: None,
                 state: LunState::Reserved,
-                created_unix_s: unix_now(),
+                created_unix_s: now,
             };
-            let record = Record::new(
-                name,
-                new_identity(copy, &self.config),
-                unix_now(),
-                Some(tag),
-            );
-            self.create(state, copy, size_bytes, record)?;
-            created.push((*source, copy));
+            let name = copy_name(&original.record.name, copy);
+            let identity = new_identity(copy, &self.config);
+            let record = Record::new(name, identity, now, Some(tag));
+            new.push((copy, original.size_bytes, record));
+            targets.insert(*source, copy);
         }
         // A LUN that another volume of the set shares keeps its one target (SEQ-20), which now serves two copies.
         let shared = request.luns.iter().filter(|lun| !missing.contains(lun));
-        let records = shared
-            .map(|source| {
-                let copy = state.sets[&set].targets[source];
-                (
-                    copy,
-                    with_snapshot(&state.luns[&copy].record, request.snapshot),
-                )
-            })
-            .collect();
-        self.set_records(state, records)
+        let shared = shared.map(|source| {
+            let copy = state.sets[&id].targets[source];
+            let record = with_snapshot(&state.luns[&copy].record, request.snapshot);
+            (copy, record)
+        });
+        let shared = shared.collect();
+        self.create(state, new, shared)?;
+        let set = state
+            .sets
+            .entry(id)
+            .or_insert_with(|| SnapshotSet::new(host, Some(request.needs), Instant::now()));
+        set.targets.extend(targets);
+        set.snapshots.insert(request.snapshot, request.luns.clone());
+        Ok(())
     }
 
     /// Whether the set can be armed. Targets of this store are ready as soon as they are reserved.
@@ -514,27 +488,29 @@ impl Service {
         let Some(mut set) = state.sets.remove(&id) else {
             return outcome;
         };
+        let mut doomed = Vec::new();
         for copy in set.targets.values().copied() {
             let Some(lun) = state.luns.get(&copy) else {
                 continue;
             };
             let record = &lun.record;
             let elsewhere = record.map.keys().any(|mapped| mapped != host);
-            if !record.untold() && (record.copy.is_none() || !reported_too || elsewhere) {
-                if record.copy.is_some() && reported_too {
-                    let unmapped = self.unmap_luns(state, host, &BTreeSet::from([copy]));
-                    log_leftover(copy, unmapped);
-                }
-                outcome.kept.push(copy);
+            if record.untold() || (record.copy.is_some() && reported_too && !elsewhere) {
+                doomed.push(copy);
                 continue;
             }
-            match self.remove(state, copy) {
-                Ok(()) => outcome.discarded.push(copy),
-                // Unreported ones go at the next start; reported ones are listed as orphans.
-                Err(error) => {
-                    log_leftover(copy, Err(error));
-                    outcome.kept.push(copy);
-                }
+            if record.copy.is_some() && reported_too {
+                let unmapped = self.unmap_luns(state, host, &BTreeSet::from([copy]));
+                log_leftover(&[copy], unmapped);
+            }
+            outcome.kept.push(copy);
+        }
+        match self.remove(state, &doomed) {
+            Ok(()) => outcome.discarded = doomed,
+            // Unreported ones go at the next start; reported ones are listed as orphans.
+            Err(error) => {
+                log_leftover(&doomed, Err(error));
+                outcome.kept.extend(doomed);
             }
         }
         if !reported_too && !outcome.kept.is_empty() {
@@ -760,9 +736,10 @@ fn copy_name(source: &str, copy: LunId) -> String {
     format!("{stem}~{}", &digits[..8])
 }
 
-fn log_leftover(copy: LunId, result: Result<(), ArrayError>) {
+fn log_leftover(copies: &[LunId], result: Result<(), ArrayError>) {
     if let Err(error) = result {
-        tracing::warn!(%copy, %error, "a copy could not be given up");
+        let copies: Vec<String> = copies.iter().map(LunId::to_string).collect();
+        tracing::warn!(copies = copies.join(","), %error, "copies could not be given up");
     }
 }
 

@@ -387,3 +387,21 @@ fn numbers_used_up_refuse_check_and_map_but_not_prepare() {
     assert!(bench.service.map(HOST, &copies).is_err(), "all or none");
     bench.service.map(HOST, &copies[..1]).unwrap();
 }
+
+/// BPS-1, BPS-13: VSS waits for each call, and all targets of one belong to one transaction.
+#[test]
+fn prepare_of_64_luns_takes_one_transaction() {
+    let bench = Bench::new("");
+    let luns: Vec<LunId> = (0..64).map(|n| bench.create(&format!("m{n}"))).collect();
+    let transactions = || bench.service.store.counters().meta_commits;
+    let before = transactions();
+
+    let set = bench.prepare(&luns);
+    let prepared = transactions();
+    assert_eq!(prepared - before, 1);
+    assert_eq!(bench.lun_count(), 66 + 64);
+
+    let outcome = bench.service.abort(HOST, set, false).unwrap();
+    assert_eq!(outcome.discarded.len(), 64);
+    assert_eq!(bench.lun_count(), 66);
+}
