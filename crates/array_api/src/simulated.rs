@@ -303,7 +303,7 @@ fn timed_out(within: Duration) -> ArrayError {
 
 impl Array for HostHandle {
     fn info(&self, within: Duration) -> Result<ArrayInfo, ArrayError> {
-        self.run(Op::Info, within, |model, host, _| {
+        self.run(Op::Info, within, |model, host, now| {
             Ok(ArrayInfo {
                 name: "simulated".to_owned(),
                 software: env!("CARGO_PKG_VERSION").to_owned(),
@@ -314,6 +314,7 @@ impl Array for HostHandle {
                 capacity_bytes: model::CAPACITY_BYTES,
                 free_bytes: model.free_bytes,
                 space: SpaceLevel::Ample,
+                time_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             })
         })
     }

@@ -38,6 +38,8 @@ pub struct ArrayInfo {
     pub free_bytes: u64,
     /// What that means to hosts.
     pub space: SpaceLevel,
+    /// The array's clock, milliseconds since 1970-01-01 UTC: hosts compare theirs, nothing depends on it.
+    pub time_unix_ms: u64,
 }
 
 /// How near the array is to refusing writes for want of space (ERR-5, CTX-13).

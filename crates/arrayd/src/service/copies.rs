@@ -12,7 +12,7 @@ use block::{WriteFence, hold_all};
 use lun_store::Resync;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Writes to the targets of a resync are held at most so long before it starts.
 const RESYNC_DRAIN_MAX: Duration = Duration::from_secs(2);
@@ -41,6 +41,11 @@ impl Service {
             capacity_bytes: usage.capacity_bytes,
             free_bytes: usage.free_bytes,
             space: SpaceLevel::Ample,
+            time_unix_ms: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| {
+                    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+                }),
         }
     }
 
