@@ -24,12 +24,12 @@ pub enum Severity {
 }
 
 macro_rules! catalogue {
-    ($($(#[$doc:meta])* $name:ident = $id:literal, $severity:ident, $title:literal, $remedy:literal;)*) => {
+    ($(#[doc = $when:literal] $name:ident = $id:literal, $severity:ident, $title:literal, $remedy:literal;)*) => {
         /// The event catalogue. Ids are stable: scripts and the message file know them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u32)]
         pub enum EventKind {
-            $($(#[$doc])* $name = $id,)*
+            $(#[doc = $when] $name = $id,)*
         }
 
         impl EventKind {
@@ -55,66 +55,71 @@ macro_rules! catalogue {
             pub fn remedy(self) -> &'static str {
                 match self { $(Self::$name => $remedy,)* }
             }
+
+            /// When it is written, and the requirement behind it.
+            pub fn when(self) -> &'static str {
+                match self { $(Self::$name => $when.trim_ascii(),)* }
+            }
         }
     };
 }
 
 catalogue! {
-    /// After thaw, with the commit's milliseconds.
+    /// After each captured set, once writes flow again; the cause tells the commit's milliseconds.
     SetCaptured = 100, Information, "A shadow copy set was captured.", "Nothing is to be done.";
-    /// AbortSnapshots.
+    /// AbortSnapshots gave a set in progress up (ABT-1).
     SetAborted = 101, Information, "VSS gave a shadow copy set up.", "See the VSS and application events of the same time for the reason.";
-    /// SEQ-7.
+    /// No call came for a set for the time of `idle_set_max_s` (SEQ-7).
     SetForgotten = 102, Information, "A shadow copy set that nobody continued was released.", "Look for a backup program that ended before it created its shadow copies.";
-    /// AreLunsSupported said FALSE for a reason that a person can change (ALS-10, LOG-5). Rate-limited.
+    /// AreLunsSupported said FALSE for a reason that a person can change; not for every call (ALS-10, LOG-5).
     VolumeRefused = 103, Information, "A volume on this array cannot be shadow-copied at the moment; Windows may use another provider.", "Remove the cause and repeat the backup.";
-    /// SEQ-40: something could not be discarded.
+    /// The array did not carry a discard out; it is repeated (SEQ-40).
     LeftoverPending = 200, Warning, "A given-up shadow copy set could not be discarded on the array yet.", "Nothing, if the array is back soon: the next set discards it; else look at 'shadowlun orphans' on the array.";
-    /// OLE-7.
+    /// OnLunEmpty for a copy that another host maps (OLE-7).
     KeptMappedElsewhere = 201, Warning, "A deleted shadow copy was kept on the array, because another host uses it.", "Delete it on that host, or with 'shadowlun lun delete' when it is no longer needed.";
-    /// SEQ-33.
+    /// An abort that asks for reported copies too met copies that others may use (SEQ-33).
     CopiesKept = 202, Warning, "A given-up shadow copy set was not discarded whole: copies are broken or mapped to another host.", "Delete them there, or with 'shadowlun lun delete' when they are no longer needed.";
-    /// LOG-6.
+    /// After the thaw, when the queue was too short (LOG-6).
     EventsLost = 203, Warning, "Events were lost, because too many came while the volumes were frozen.", "See the events before this one.";
-    /// The array does not answer the door.
+    /// A call found no connection to the array, or no enrolment or settings that can be used.
     ArrayUnreachable = 300, Error, "The array cannot be reached.", "Check that shadowlund runs, the network between host and array, and the enrolled address.";
-    /// The array does not answer.
+    /// A call's time was over before the array answered.
     ArrayTimedOut = 301, Error, "The array did not answer in time.", "Check the array's load and its log.";
-    /// Token or rights.
+    /// The array refused the token, or its host has no right to this.
     ArrayDenied = 302, Error, "The array denies this host the operation.", "Check this host's enrolment, its host group and its rights with 'shadowlun host list'.";
-    /// The array's fault, or a peer that does not keep the contract.
+    /// A fault of the array, or an answer that the contract does not allow.
     ArrayFailed = 303, Error, "The array failed.", "See the array's log; update array and provider if their versions differ.";
-    /// Space.
+    /// A set or a resync needs more space than the array has (EPS-4, RSY-17).
     NoSpace = 304, Error, "The array has not enough free space.", "Free space on the array or enlarge its store.";
-    /// A documented limit.
+    /// A documented limit of the array was met (LIM-5, LIM-6).
     LimitReached = 305, Error, "A limit of the array is reached.", "Delete shadow copies that are no longer needed.";
-    /// SEQ-9.
+    /// A method was called in a state of the set in which it has no meaning (SEQ-9).
     WrongOrder = 306, Error, "A call came in a state in which it is impossible.", "Repeat the backup; if it happens again, another program disturbs the creation of shadow copies.";
-    /// SEQ-10.
+    /// A method named an unknown set and its code cannot say so (SEQ-10).
     SetUnknown = 307, Error, "A call named a shadow copy set that is not in progress.", "Repeat the backup.";
-    /// BPS-4, LOC-11, OLE-6.
+    /// A method was handed a LUN of another maker, or one that this array does not have (BPS-4, LOC-11, OLE-6).
     NotOurLun = 308, Error, "A LUN is not on this array.", "Choose the provider that belongs to the LUN, or let Windows choose.";
-    /// LOC-11, OLE-6.
+    /// Import, deletion or masking of a LUN that is no shadow copy (LOC-11, OLE-6).
     NotACopy = 309, Error, "A LUN is not a shadow copy: it is an original, or it was broken out of its set.", "Manage it as an ordinary LUN.";
-    /// BPS-4, BPS-7.
+    /// BeginPrepareSnapshot asked for attributes that the array cannot give (BPS-4, BPS-7).
     ContextRefused = 310, Error, "The kind of shadow copy that was asked for is not supported.", "Ask for another kind; see the cause.";
-    /// COM-9.
+    /// The array refused to capture, because its deadline from PreCommit had passed (COM-9).
     DeadlinePassed = 311, Error, "The capture came too late after it was prepared.", "Repeat the backup; if it happens again, reduce the load on the host.";
-    /// The array's write fence.
+    /// The array could not bring writes to rest within its fence of 2 s.
     FenceTimeout = 312, Error, "Writes on the array did not come to rest in time.", "Repeat the backup; if it happens again, see the array's load.";
-    /// EPS-6, ABT-9.
+    /// A call was still at work when the set was given up (EPS-6, ABT-9).
     Interrupted = 313, Error, "A call was cut short, because VSS gave the set up.", "See the VSS events of the same time for the reason.";
-    /// LOC-9.
+    /// A shadow copy that VSS knows is not on the array (LOC-9).
     LunGone = 314, Error, "The array does not have this LUN (any more).", "Check with 'shadowlun lun list' whether it was deleted, or is on another array.";
-    /// BPS-10.
+    /// BeginPrepareSnapshot for a set that had ended (BPS-10).
     SetReused = 315, Error, "A shadow copy set was begun again after it had ended.", "Repeat the backup.";
-    /// COM-9, TIME-10.
+    /// CommitSnapshots took longer than its time (COM-9, TIME-10).
     CommitTooLate = 316, Error, "The capture took longer than Windows holds writes; the set was given up.", "See the array's load and the network to it.";
-    /// RSY-12.
+    /// ResyncLuns with LUNs that do not go together (RSY-12).
     ResyncRefused = 317, Error, "The LUNs cannot be resynchronised like this.", "Choose a target that is on the same array and is not the shadow copy itself.";
-    /// SEC-4, SEQ-40: the shell around the core could not begin to serve.
+    /// The process could not begin to serve, or could not end in order (SEC-4, SEQ-40).
     ServerFailed = 398, Error, "The provider could not start, or could not end in order.", "Remove the cause, then repeat the backup; the provider starts by itself.";
-    /// GEN-7.
+    /// A method, or a thread of the provider, met an error of its own (GEN-7).
     InternalError = 399, Error, "The provider met an error of its own.", "Report it to the makers of the provider, with this text; repeat the backup meanwhile.";
 }
 
@@ -214,6 +219,7 @@ mod tests {
         assert_eq!(ids.len(), EventKind::ALL.len());
         for kind in EventKind::ALL {
             assert!(kind.title().ends_with('.') && kind.remedy().ends_with('.'));
+            assert!(kind.when().ends_with('.'));
         }
     }
 

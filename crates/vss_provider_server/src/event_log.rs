@@ -4,6 +4,7 @@
 //! What Wine cannot show: reading an entry back. So the log is a seam ([`Log`]) that gets exactly what ReportEvent gets, and the DLL's
 //! texts are compared one by one (`status` does it too).
 
+use crate::event_table::severity;
 use crate::message_file;
 use serde::Serialize;
 use std::fs::OpenOptions;
@@ -78,11 +79,7 @@ struct Line<'a> {
 fn line(event: &Event, now: SystemTime) -> String {
     let line = Line {
         id: event.kind.id(),
-        severity: match event.kind.severity() {
-            Severity::Information => "information",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        },
+        severity: severity(event.kind.severity()),
         text: event.to_string(),
         remedy: event.kind.remedy(),
         time: rfc3339(now.duration_since(UNIX_EPOCH).unwrap_or_default()),

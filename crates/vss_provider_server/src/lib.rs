@@ -18,6 +18,7 @@ pub mod commands;
 pub mod data_folder;
 pub mod enrolment;
 pub mod event_log;
+pub mod event_table;
 pub mod guard;
 pub mod ids;
 pub mod lifetime;
