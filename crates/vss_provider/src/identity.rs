@@ -15,12 +15,21 @@ pub const USABLE_TYPES: [u32; 4] = [1, 2, 3, 8];
 /// The length field of a designator has one byte (LUN-19).
 const IDENTIFIER_BYTES_MAX: usize = 255;
 
+/// The LUN that an association-0 designator of page 83h names, told from the designator alone; `None` for another vendor's. What
+/// it takes for a LUN of ours must be unique and last as long as the LUN.
+pub type LunOf = fn(&Designator) -> Option<LunId>;
+
+/// As [`lun_id_by`], for arrays that name their LUNs as [`LunIdentity`] does.
+pub fn lun_id(description: &LunDescription) -> Option<LunId> {
+    lun_id_by(LunIdentity::lun_id, description)
+}
+
 /// The array's LUN that a description names; `None` for a foreign LUN, for one without a usable identity (LUN-6), and
 /// for one that names two LUNs of ours, which no device of ours does.
-pub fn lun_id(description: &LunDescription) -> Option<LunId> {
+pub fn lun_id_by(lun_of: LunOf, description: &LunDescription) -> Option<LunId> {
     let mut found = None;
     for identifier in &description.identifiers {
-        let Some(id) = own_id(identifier) else {
+        let Some(id) = own_id(lun_of, identifier) else {
             continue;
         };
         if found.is_some_and(|other| other != id) {
@@ -32,19 +41,19 @@ pub fn lun_id(description: &LunDescription) -> Option<LunId> {
 }
 
 /// The ids of several descriptions, in order, or the index of the first that is not ours.
-pub fn lun_ids(descriptions: &[LunDescription]) -> Result<Vec<LunId>, usize> {
+pub fn lun_ids(lun_of: LunOf, descriptions: &[LunDescription]) -> Result<Vec<LunId>, usize> {
     descriptions
         .iter()
         .enumerate()
-        .map(|(index, description)| lun_id(description).ok_or(index))
+        .map(|(index, description)| lun_id_by(lun_of, description).ok_or(index))
         .collect()
 }
 
-fn own_id(identifier: &StorageIdentifier) -> Option<LunId> {
+fn own_id(lun_of: LunOf, identifier: &StorageIdentifier) -> Option<LunId> {
     if !USABLE_TYPES.contains(&identifier.kind) || identifier.bytes.len() > IDENTIFIER_BYTES_MAX {
         return None;
     }
-    LunIdentity::lun_id(&Designator {
+    lun_of(&Designator {
         code_set: u8::try_from(identifier.code_set).ok()?,
         kind: u8::try_from(identifier.kind).ok()?,
         bytes: identifier.bytes.clone(),
@@ -91,8 +100,8 @@ pub fn fill(received: &LunDescription, identity: &LunIdentity) -> LunDescription
 
 /// The best answer without the array (FIL-10): the structure itself in normal form, if its INQUIRY, page 80h and page 83h
 /// data identify a LUN of ours and are complete; else `None`.
-pub fn fill_alone(received: &LunDescription) -> Option<LunDescription> {
-    lun_id(received)?;
+pub fn fill_alone(lun_of: LunOf, received: &LunDescription) -> Option<LunDescription> {
+    lun_id_by(lun_of, received)?;
     let normal = |text: &Option<Vec<u8>>| normalised(text.as_deref());
     Some(LunDescription {
         version: LUN_DESCRIPTION_VERSION,
@@ -160,7 +169,10 @@ mod tests {
     fn lun_ids_foreign_lun_returns_its_index() {
         let (_, description) = ours();
         let foreign = LunDescription::default();
-        assert_eq!(lun_ids(&[description, foreign]), Err(1));
+        assert_eq!(
+            lun_ids(LunIdentity::lun_id, &[description, foreign]),
+            Err(1)
+        );
     }
 
     #[test]
@@ -182,7 +194,7 @@ mod tests {
     fn fill_alone_incomplete_data_is_none() {
         let (_, mut description) = ours();
         description.revision = Some(b"    ".to_vec());
-        assert_eq!(fill_alone(&description), None);
+        assert_eq!(fill_alone(LunIdentity::lun_id, &description), None);
     }
 
     #[test]

@@ -11,9 +11,10 @@ pub use luns::{
 };
 
 use crate::budget::{self, Budget, Clock};
+use crate::identity::LunOf;
 use crate::state::{Release, SnapshotSets, State};
 use crate::{Event, EventKind, EventSink, Hresult, Journal, Method};
-use array_api::{Array, ArrayError, ArrayErrorKind, LunId, LunInfo, SetId};
+use array_api::{Array, ArrayError, ArrayErrorKind, LunId, LunIdentity, LunInfo, SetId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 use support::Call;
@@ -31,6 +32,8 @@ pub struct Settings {
     /// AreLunsSupported answers VETO instead of FALSE when the array cannot be asked, so that Windows does not fall back
     /// silently to another provider (OQ-34).
     pub veto_when_unreachable: bool,
+    /// How a LUN of the array is known by its page 83h.
+    pub lun_of: LunOf,
 }
 
 impl Default for Settings {
@@ -39,6 +42,7 @@ impl Default for Settings {
             end_prepare_max: Duration::from_secs(30 * 60),
             idle_set_max: Duration::from_secs(30 * 60),
             veto_when_unreachable: false,
+            lun_of: LunIdentity::lun_id,
         }
     }
 }

@@ -6,6 +6,7 @@ mod enroll;
 use crate::data_folder::DataFolder;
 use crate::enrolment::{self, SecretBox};
 use crate::registration::{self, Hosting, System};
+use crate::vendor::Arrays;
 use crate::{ids, settings, status};
 use array_api::{Array, ArrayError, ArrayInfo, Enrolment, HttpsArray};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long a command waits for the array.
-const ASK_MAX: Duration = Duration::from_secs(5);
+pub(crate) const ASK_MAX: Duration = Duration::from_secs(5);
 
 /// Installs and looks after the Shadowlun VSS hardware provider on this Windows Server.
 ///
@@ -107,10 +108,33 @@ pub struct Host<'a> {
     pub secrets: &'a dyn SecretBox,
     /// Runs as the service, until it is stopped; why not.
     pub serve: fn() -> Result<(), String>,
+    /// How this host comes to its array.
+    pub arrays: Arrays,
+}
+
+/// Reads the command line, the program's name first.
+///
+/// # Errors
+/// The exit code, after the usage or the help was printed.
+pub fn parse(line: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Arguments, ExitCode> {
+    Arguments::try_parse_from(line).map_err(|told| {
+        let text = ids::in_own_words(&told.to_string());
+        match told.use_stderr() {
+            true => eprint!("{text}"),
+            false => print!("{text}"),
+        }
+        u8::try_from(told.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+    })
 }
 
 /// Carries a command out.
 pub fn run(host: &Host<'_>, arguments: Arguments) -> ExitCode {
+    if let (Arrays::Own { how, .. }, Command::Enroll { .. } | Command::Unenroll) =
+        (host.arrays, &arguments.command)
+    {
+        eprintln!("This provider's hosts are not enrolled. What to do: {how}.");
+        return ExitCode::FAILURE;
+    }
     let done = match arguments.command {
         Command::Install { hosting } => install(host, hosting),
         Command::Uninstall => uninstall(host.system),
@@ -130,11 +154,11 @@ pub fn run(host: &Host<'_>, arguments: Arguments) -> ExitCode {
     };
     match done {
         Ok(text) => {
-            print!("{text}");
+            print!("{}", ids::in_own_words(&text));
             ExitCode::SUCCESS
         }
         Err(text) => {
-            eprintln!("{}", text.trim_end());
+            eprintln!("{}", ids::in_own_words(text.trim_end()));
             ExitCode::FAILURE
         }
     }
@@ -151,9 +175,10 @@ fn install(host: &Host<'_>, hosting: HostingName) -> Result<String, String> {
         HostingName::LocalServer => Hosting::LocalServer,
     };
     registration::install(host.system, hosting).map_err(|failure| failure.to_string())?;
-    let next = match enrolment::load(host.folder, host.secrets) {
-        Ok(_) => "This host is enrolled already.".to_owned(),
-        Err(error) => format!("Next: {error}; {}.", error.remedy()),
+    let next = match (host.arrays, enrolment::load(host.folder, host.secrets)) {
+        (Arrays::Own { how, .. }, _) => format!("Next: {how}."),
+        (Arrays::Enrolled, Ok(_)) => "This host is enrolled already.".to_owned(),
+        (Arrays::Enrolled, Err(error)) => format!("Next: {error}; {}.", error.remedy()),
     };
     let settings = match (
         settings::load(host.folder),
@@ -172,8 +197,8 @@ fn install(host: &Host<'_>, hosting: HostingName) -> Result<String, String> {
     };
     Ok(format!(
         "{} {} is installed and registered with VSS.\n{settings}{next}\n",
-        ids::PROVIDER_NAME,
-        ids::PROVIDER_VERSION
+        ids::names().provider_name,
+        ids::names().provider_version
     ))
 }
 
@@ -192,14 +217,14 @@ fn uninstall(system: &dyn System) -> Result<String, String> {
 }
 
 fn show_status(host: &Host<'_>, json: bool) -> ExitCode {
-    let status = status::look(host.system, host.folder, host.secrets, &ask);
-    match json {
-        true => println!(
-            "{}",
-            serde_json::to_string_pretty(&status).expect("texts and flags have a JSON form")
-        ),
-        false => print!("{}", status.table()),
-    }
+    let status = status::look(host.system, host.folder, host.secrets, host.arrays, &ask);
+    let text = match json {
+        true => {
+            serde_json::to_string_pretty(&status).expect("texts and flags have a JSON form") + "\n"
+        }
+        false => status.table(),
+    };
+    print!("{}", ids::in_own_words(&text));
     match status.in_order {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -249,6 +274,7 @@ mod tests {
             folder: &folder,
             secrets: &Machine(1),
             serve: || Ok(()),
+            arrays: Arrays::Enrolled,
         };
         let installed = || install(&host, HostingName::Service).unwrap();
         assert!(!installed().contains("settings"));
@@ -259,6 +285,30 @@ mod tests {
         folder.put(settings::FILE, b"nonsense");
         let text = installed();
         assert!(text.contains("no shadow copy") && text.contains("correct the file"));
+    }
+
+    #[test]
+    fn vendors_own_array_is_connected_in_the_vendors_way() {
+        let folder = MemoryFolder::default();
+        let host = Host {
+            system: &FakeSystem::default(),
+            folder: &folder,
+            secrets: &Machine(1),
+            serve: || Ok(()),
+            arrays: Arrays::Own {
+                open: |_| unreachable!("neither command asks"),
+                how: "write array.toml",
+            },
+        };
+
+        let text = install(&host, HostingName::Service).unwrap();
+        let enroll =
+            Arguments::try_parse_from(["x", "enroll", "line"]).unwrap_or_else(|e| e.exit());
+        let code = run(&host, enroll);
+
+        assert!(text.ends_with("Next: write array.toml.\n"), "{text}");
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
+        assert!(folder.read(enrolment::FILE).is_err());
     }
 
     #[test]

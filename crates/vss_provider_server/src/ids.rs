@@ -1,28 +1,96 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The provider's names in the system (REG-14, REG-16). All were drawn at random for this project.
+//! The provider's names in the system (REG-14, REG-16): this project's, and those of whoever builds a provider of this crate.
 
+use std::sync::OnceLock;
 use uuid::Uuid;
 
-/// The COM class that VSS activates.
-pub const CLASS_ID: Uuid = Uuid::from_u128(0x2c7f1ed9_9c5e_439a_8d23_55efdae102c3);
-/// Groups the class's launch settings.
-pub const APP_ID: Uuid = Uuid::from_u128(0x5825446a_6af0_4fdd_84b6_11b2d2254718);
-/// The provider in VSS; never changes (REG-16).
-pub const PROVIDER_ID: Uuid = Uuid::from_u128(0x28ea8399_c98f_4f97_b0d1_6b3d187c8045);
-/// This version of the provider in VSS; a new one with every released revision (REG-16).
-pub const VERSION_ID: Uuid = Uuid::from_u128(0xc1ffb810_b881_4240_9f0b_4e8236e4ba10);
+/// By what Windows and people know a provider. Two providers on one computer share none of it.
+pub struct Names {
+    /// The COM class that VSS activates.
+    pub class_id: Uuid,
+    /// Groups the class's launch settings.
+    pub app_id: Uuid,
+    /// The provider in VSS; never changes (REG-16).
+    pub provider_id: Uuid,
+    /// This version of the provider in VSS; a new one with every released revision (REG-16).
+    pub version_id: Uuid,
+    /// Display name in VSS (`vssadmin list providers`).
+    pub provider_name: &'static str,
+    /// Version in VSS.
+    pub provider_version: &'static str,
+    /// The Windows service, and the right to be the one process that serves.
+    pub service_name: &'static str,
+    /// Its source in the Application event log.
+    pub event_source: &'static str,
+    /// This program, as people type it.
+    pub command: &'static str,
+    /// This program's file.
+    pub executable: &'static str,
+    /// The DLL with the event texts, beside the executable.
+    pub message_dll: &'static str,
+    /// Folder below %ProgramData% with `provider.toml` (settings) and what is known of the array.
+    pub data_folder: &'static str,
+}
 
-/// Display name in VSS (`vssadmin list providers`).
-pub const PROVIDER_NAME: &str = "Shadowlun VSS Hardware Provider";
-/// Version in VSS.
-pub const PROVIDER_VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The Windows service.
-pub const SERVICE_NAME: &str = "ShadowlunProvider";
-/// Its source in the Application event log.
-pub const EVENT_SOURCE: &str = "Shadowlun";
-/// This program's file.
-pub const EXECUTABLE: &str = "shadowlun-provider.exe";
-/// The DLL with the event texts, beside the executable.
-pub const MESSAGE_DLL: &str = "shadowlun-messages.dll";
-/// Folder below %ProgramData% with `provider.toml` (settings) and the enrolment.
-pub const DATA_FOLDER: &str = "Shadowlun";
+/// This project's names. All ids were drawn at random for it.
+pub const SHADOWLUN: Names = Names {
+    class_id: Uuid::from_u128(0x2c7f1ed9_9c5e_439a_8d23_55efdae102c3),
+    app_id: Uuid::from_u128(0x5825446a_6af0_4fdd_84b6_11b2d2254718),
+    provider_id: Uuid::from_u128(0x28ea8399_c98f_4f97_b0d1_6b3d187c8045),
+    version_id: Uuid::from_u128(0xc1ffb810_b881_4240_9f0b_4e8236e4ba10),
+    provider_name: "Shadowlun VSS Hardware Provider",
+    provider_version: env!("CARGO_PKG_VERSION"),
+    service_name: "ShadowlunProvider",
+    event_source: "Shadowlun",
+    command: "shadowlun-provider",
+    executable: "shadowlun-provider.exe",
+    message_dll: "shadowlun-messages.dll",
+    data_folder: "Shadowlun",
+};
+
+static NAMES: OnceLock<&'static Names> = OnceLock::new();
+
+/// The names of this process's provider: [`SHADOWLUN`] unless [`crate::vendor::run`] was given others.
+pub fn names() -> &'static Names {
+    NAMES.get().copied().unwrap_or(&SHADOWLUN)
+}
+
+/// Whose provider this process is; the first call counts.
+pub(crate) fn use_names(names: &'static Names) {
+    NAMES.get_or_init(|| names);
+}
+
+/// A text of this crate, in which the program, its DLL and its folders have this project's names, with those of `names`.
+pub(crate) fn in_words_of(names: &Names, text: &str) -> String {
+    text.replace(SHADOWLUN.command, names.command)
+        .replace(SHADOWLUN.message_dll, names.message_dll)
+        .replace(SHADOWLUN.data_folder, names.data_folder)
+}
+
+/// The same with the names of this process's provider.
+pub(crate) fn in_own_words(text: &str) -> String {
+    in_words_of(names(), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_name_the_vendors_program_dll_and_folder() {
+        let names = Names {
+            command: "acme-provider",
+            message_dll: "acme-messages.dll",
+            data_folder: "Acme",
+            ..SHADOWLUN
+        };
+        let text = r"put shadowlun-messages.dll into C:\Program Files\Shadowlun, run 'shadowlun-provider install'";
+
+        let own = in_words_of(&names, text);
+
+        assert_eq!(
+            own,
+            r"put acme-messages.dll into C:\Program Files\Acme, run 'acme-provider install'"
+        );
+    }
+}

@@ -32,3 +32,4 @@ pub mod site;
 pub mod status;
 #[cfg(windows)]
 pub mod sys;
+pub mod vendor;

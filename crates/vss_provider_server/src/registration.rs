@@ -321,17 +321,17 @@ fn write_com_class(
         system.remove_key(&key)?;
     }
     let text = |text: &str| Value::Text(text.to_owned());
-    let app_id = braced(ids::APP_ID);
+    let app_id = braced(ids::names().app_id);
     let (class, app) = (class_key(), app_key());
-    system.set_value(&class, "", &text(ids::PROVIDER_NAME))?;
+    system.set_value(&class, "", &text(ids::names().provider_name))?;
     system.set_value(&class, "AppID", &text(&app_id))?;
-    system.set_value(&app, "", &text(ids::PROVIDER_NAME))?;
+    system.set_value(&app, "", &text(ids::names().provider_name))?;
     let permission = Value::Bytes(permission.to_vec());
     system.set_value(&app, "LaunchPermission", &permission)?;
     system.set_value(&app, "AccessPermission", &permission)?;
     system.set_value(&app_of_executable_key(), "AppID", &text(&app_id))?;
     match hosting {
-        Hosting::Service => system.set_value(&app, LOCAL_SERVICE, &text(ids::SERVICE_NAME)),
+        Hosting::Service => system.set_value(&app, LOCAL_SERVICE, &text(ids::names().service_name)),
         Hosting::LocalServer => {
             let command = Value::Text(quoted(&files.executable));
             system.set_value(&local_server_key(), "", &command)
@@ -352,7 +352,7 @@ fn com_keys() -> [String; 3] {
 }
 
 pub(crate) fn class_key() -> String {
-    format!(r"Software\Classes\CLSID\{}", braced(ids::CLASS_ID))
+    format!(r"Software\Classes\CLSID\{}", braced(ids::names().class_id))
 }
 
 pub(crate) fn local_server_key() -> String {
@@ -360,17 +360,17 @@ pub(crate) fn local_server_key() -> String {
 }
 
 pub(crate) fn app_key() -> String {
-    format!(r"Software\Classes\AppID\{}", braced(ids::APP_ID))
+    format!(r"Software\Classes\AppID\{}", braced(ids::names().app_id))
 }
 
 fn app_of_executable_key() -> String {
-    format!(r"Software\Classes\AppID\{}", ids::EXECUTABLE)
+    format!(r"Software\Classes\AppID\{}", ids::names().executable)
 }
 
 pub(crate) fn event_source_key() -> String {
     format!(
         r"SYSTEM\CurrentControlSet\Services\EventLog\Application\{}",
-        ids::EVENT_SOURCE
+        ids::names().event_source
     )
 }
 

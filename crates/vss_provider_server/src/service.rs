@@ -4,7 +4,7 @@
 
 use crate::com::server::{Server, ServerError, TURN_MAX, tell};
 use crate::guard::{caught, report_panics};
-use crate::ids::SERVICE_NAME;
+use crate::ids;
 use crate::site::Site;
 use std::ffi::OsString;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -35,7 +35,7 @@ define_windows_service!(service_entry, service_main);
 /// Not started by the service control manager, or the server failed; there is an event in the log for the latter, as far
 /// as that works.
 pub fn run() -> Result<(), ServerError> {
-    service_dispatcher::start(SERVICE_NAME, service_entry)?;
+    service_dispatcher::start(ids::names().service_name, service_entry)?;
     let mut outcome = OUTCOME.lock().unwrap_or_else(PoisonError::into_inner);
     outcome.take().unwrap_or_else(|| {
         let what = "the service ended before it began".to_owned();
@@ -55,7 +55,7 @@ fn service_main(_arguments: Vec<OsString>) {
 
 fn serve(events: &Arc<dyn EventSink>) -> Result<(), ServerError> {
     let (stop, stopped) = channel();
-    let handler = service_control_handler::register(SERVICE_NAME, move |control| {
+    let handler = service_control_handler::register(ids::names().service_name, move |control| {
         on_control(&control, &stop)
     })?;
     let status = Status(handler);

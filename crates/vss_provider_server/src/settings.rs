@@ -144,6 +144,7 @@ fn read(text: &str) -> Result<FileSettings, String> {
             veto_when_unreachable: file
                 .veto_when_unreachable
                 .unwrap_or(defaults.veto_when_unreachable),
+            lun_of: defaults.lun_of,
         },
         event_file,
     })

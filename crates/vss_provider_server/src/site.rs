@@ -9,6 +9,9 @@
 
 use crate::enrolment::LoadError;
 use crate::settings::{FileError, FileSettings};
+use crate::vendor::vendor;
+#[cfg(windows)]
+use crate::{data_folder::DataFolder as _, vendor::Arrays};
 use array_api::{
     AbortOutcome, Armed, Array, ArrayError, ArrayErrorKind, ArrayInfo, CheckAnswer, CheckRequest,
     CommitReport, CopyReport, DeleteOutcome, Enrolment, HttpsArray, LunId, LunInfo, Orphan,
@@ -36,10 +39,15 @@ impl Site {
         use crate::sys::{Dpapi, SystemFolder, SystemLog};
         let folder = SystemFolder::new();
         let settings = crate::settings::load(&folder);
-        let enrolment = crate::enrolment::load(&folder, &Dpapi);
-        Self::assemble(settings, enrolment, |event_file| {
+        let events = |event_file| -> Arc<dyn EventSink> {
             Arc::new(crate::event_log::Events::new(SystemLog::open(), event_file))
-        })
+        };
+        match vendor().arrays {
+            Arrays::Enrolled => {
+                Self::assemble(settings, crate::enrolment::load(&folder, &Dpapi), events)
+            }
+            Arrays::Own { open, .. } => Self::with_array(settings, open(&folder.path("")), events),
+        }
     }
 
     /// `events` gets the event file, if one is set.
@@ -48,7 +56,20 @@ impl Site {
         enrolment: Result<Enrolment, LoadError>,
         events: impl FnOnce(Option<PathBuf>) -> Arc<dyn EventSink>,
     ) -> Self {
-        let (settings, broken) = match settings {
+        let array = match enrolment {
+            Ok(enrolment) => Ok(Arc::new(HttpsArray::new(&enrolment)) as Arc<dyn Array>),
+            Err(error) => Err(refusal(&error, error.remedy())),
+        };
+        Self::with_array(settings, array, events)
+    }
+
+    /// The same with an array that was opened, or the reason why none was.
+    pub fn with_array(
+        settings: Result<FileSettings, FileError>,
+        array: Result<Arc<dyn Array>, ArrayError>,
+        events: impl FnOnce(Option<PathBuf>) -> Arc<dyn EventSink>,
+    ) -> Self {
+        let (mut settings, broken) = match settings {
             Ok(settings) => (settings, None),
             Err(error) => {
                 let mut settings = FileSettings::default();
@@ -56,11 +77,11 @@ impl Site {
                 (settings, Some(refusal(&error, error.remedy())))
             }
         };
-        let array: Arc<dyn Array> = match (broken, enrolment) {
-            (Some(refusal), _) => Arc::new(ClosedArray(refusal)),
-            (None, Err(error)) => Arc::new(ClosedArray(refusal(&error, error.remedy()))),
-            (None, Ok(enrolment)) => Arc::new(HttpsArray::new(&enrolment)),
+        let array: Arc<dyn Array> = match (broken, array) {
+            (Some(refusal), _) | (None, Err(refusal)) => Arc::new(ClosedArray(refusal)),
+            (None, Ok(array)) => array,
         };
+        settings.provider.lun_of = vendor().lun_of;
         Self {
             array,
             events: events(settings.event_file),
@@ -71,7 +92,12 @@ impl Site {
 
 /// As unreachable: no call can have had an effect, and a site that wants VETO in place of FALSE gets it.
 fn refusal(cause: &impl ToString, remedy: &str) -> ArrayError {
-    ArrayError::new(ArrayErrorKind::Unreachable, cause.to_string(), remedy)
+    let told = |text: &str| crate::ids::in_own_words(text);
+    ArrayError::new(
+        ArrayErrorKind::Unreachable,
+        told(&cause.to_string()),
+        told(remedy),
+    )
 }
 
 /// In place of an array that this host cannot call.

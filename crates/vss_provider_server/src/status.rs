@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `status`: whether everything that a backup needs is in order, one line each, with a remedy for what is not.
 
+use crate::commands::ASK_MAX;
 use crate::data_folder::DataFolder;
 use crate::enrolment::{self, SecretBox};
 use crate::registration::{self, Hosting, System, SystemError, quoted};
+use crate::vendor::Arrays;
 use crate::{event_log, ids, settings};
 use array_api::{ArrayError, ArrayInfo, Enrolment};
 use serde::Serialize;
@@ -45,20 +47,18 @@ pub fn look(
     system: &dyn System,
     folder: &dyn DataFolder,
     secrets: &dyn SecretBox,
+    arrays: Arrays,
     ask: &dyn Fn(&Enrolment) -> Result<ArrayInfo, ArrayError>,
 ) -> Status {
-    let enrolment = enrolment::load(folder, secrets);
-    let array = match &enrolment {
-        Ok(enrolment) => array(ask(enrolment)),
-        Err(_) => bad("not asked", "enroll this host first"),
-    };
-    let enrolment = match &enrolment {
-        Ok(enrolment) => Ok(format!(
-            "{}, key {}",
-            enrolment.address(),
-            enrolment.key_pin()
-        )),
-        Err(error) => bad(error, error.remedy()),
+    let (enrolment, array) = match arrays {
+        Arrays::Own { open, .. } => {
+            let info = open(&folder.path("")).and_then(|own| own.info(ASK_MAX));
+            (None, array(info))
+        }
+        Arrays::Enrolled => {
+            let (enrolment, array) = enrolled(folder, secrets, ask);
+            (Some(("enrolment", enrolment)), array)
+        }
     };
     let hosting = hosting(system);
     let service = match hosting {
@@ -76,15 +76,32 @@ pub fn look(
         ("event source", event_source(system)),
         ("registered in VSS", registered(system)),
         ("settings", settings(folder)),
-        ("enrolment", enrolment),
-        ("array", array),
     ]
     .into_iter()
+    .chain(enrolment)
+    .chain([("array", array)])
     .map(line)
     .collect();
     Status {
         in_order: lines.iter().all(|line| line.in_order),
         lines,
+    }
+}
+
+fn enrolled(
+    folder: &dyn DataFolder,
+    secrets: &dyn SecretBox,
+    ask: &dyn Fn(&Enrolment) -> Result<ArrayInfo, ArrayError>,
+) -> (Finding, Finding) {
+    match enrolment::load(folder, secrets) {
+        Ok(enrolment) => {
+            let found = format!("{}, key {}", enrolment.address(), enrolment.key_pin());
+            (Ok(found), array(ask(&enrolment)))
+        }
+        Err(error) => (
+            bad(&error, error.remedy()),
+            bad("not asked", "enroll this host first"),
+        ),
     }
 }
 
@@ -133,7 +150,11 @@ fn files(system: &dyn System) -> Finding {
     };
     let files = system.files().map_err(reinstall)?;
     system.check_messages(&files.messages).map_err(reinstall)?;
-    Ok(format!("{} ({})", files.executable, ids::PROVIDER_VERSION))
+    Ok(format!(
+        "{} ({})",
+        files.executable,
+        ids::names().provider_version
+    ))
 }
 
 fn hosting(system: &dyn System) -> Result<Hosting, (String, String)> {
@@ -143,7 +164,7 @@ fn hosting(system: &dyn System) -> Result<Hosting, (String, String)> {
     let server = text(&registration::local_server_key(), "")?;
     match (class, service, server) {
         (None, _, _) => bad("not registered", INSTALL_AGAIN),
-        (Some(_), Some(name), None) if name == ids::SERVICE_NAME => Ok(Hosting::Service),
+        (Some(_), Some(name), None) if name == ids::names().service_name => Ok(Hosting::Service),
         (Some(_), None, Some(command)) => {
             let ours = system.files().map_err(unknown)?.executable;
             match same(&command, &quoted(&ours)) {
@@ -173,7 +194,9 @@ fn event_source(system: &dyn System) -> Finding {
     let found = system.text(&key, "EventMessageFile").map_err(unknown)?;
     let ours = system.files().map_err(unknown)?.messages;
     match found {
-        Some(found) if same(&found, &ours) => Ok(format!("Application log, {}", ids::EVENT_SOURCE)),
+        Some(found) if same(&found, &ours) => {
+            Ok(format!("Application log, {}", ids::names().event_source))
+        }
         Some(found) => bad(format!("reads {found}"), INSTALL_AGAIN),
         None => bad("not registered", INSTALL_AGAIN),
     }
@@ -193,8 +216,8 @@ fn registered(system: &dyn System) -> Finding {
         return bad("no", INSTALL_AGAIN);
     };
     let ours = found.kind == HARDWARE
-        && found.class_id == ids::CLASS_ID
-        && found.version_id == ids::VERSION_ID;
+        && found.class_id == ids::names().class_id
+        && found.version_id == ids::names().version_id;
     match ours {
         true => Ok(format!("version {}", found.version)),
         false => bad(format!("another version: {}", found.version), INSTALL_AGAIN),

@@ -3,6 +3,7 @@ use super::support::{Call, Failure};
 use super::{Provider, plain};
 use crate::budget;
 use crate::errors::outcome_unknown;
+use crate::identity::LunOf;
 use crate::state::{
     Captured, Decision, Event as SetEvent, Step, Ticket, VolumeCheck, VolumeRefusal,
 };
@@ -94,7 +95,8 @@ impl Provider {
         luns: &[LunDescription],
     ) -> Result<Option<Volume>, (Failure, bool)> {
         let certain = |failure| (failure, false);
-        let Volume { needs, luns: ids } = understood(context, luns).map_err(certain)?;
+        let Volume { needs, luns: ids } =
+            understood(self.settings.lun_of, context, luns).map_err(certain)?;
         call.luns.clone_from(&ids);
         let check = self.sets().check_volume(ticket, snapshot, needs, &ids);
         let first = match check {
@@ -375,7 +377,7 @@ impl Provider {
 }
 
 /// Context and LUNs in the array's terms.
-fn understood(context: i32, luns: &[LunDescription]) -> Result<Volume, Failure> {
+fn understood(lun_of: LunOf, context: i32, luns: &[LunDescription]) -> Result<Volume, Failure> {
     let needs = context::needs(context).map_err(|refusal| {
         Failure::new(
             Hresult::VSS_E_UNSUPPORTED_CONTEXT,
@@ -383,7 +385,7 @@ fn understood(context: i32, luns: &[LunDescription]) -> Result<Volume, Failure> 
             refusal.to_string(),
         )
     })?;
-    let mut ids = identity::lun_ids(luns).map_err(|index| {
+    let mut ids = identity::lun_ids(lun_of, luns).map_err(|index| {
         not_supported(format!(
             "LUN {} of the volume is not on this array",
             index + 1

@@ -64,7 +64,7 @@ impl Provider {
         luns: &[LunDescription],
     ) -> Result<bool, Hresult> {
         let mut call = self.call(Method::AreLunsSupported, None, budget::ARE_LUNS_SUPPORTED);
-        let Ok(ids) = identity::lun_ids(luns) else {
+        let Ok(ids) = identity::lun_ids(self.settings.lun_of, luns) else {
             return Ok(false);
         };
         if ids.is_empty() {
@@ -134,14 +134,14 @@ impl Provider {
     /// FillInLunInfo: the description in the form of GetTargetLuns, or `None` (FALSE) for a LUN that is not on this array
     /// (FIL-1..FIL-10). Foreign LUNs are told apart without the array; without the array complete data speak for themselves.
     pub fn fill_in_lun_info(&self, lun: &LunDescription) -> Option<LunDescription> {
-        let id = identity::lun_id(lun)?;
+        let id = identity::lun_id_by(self.settings.lun_of, lun)?;
         let call = self.call(Method::FillInLunInfo, None, budget::FILL_IN_LUN_INFO);
         match self.query(&call.budget, &[id]) {
             Ok(infos) => {
                 let info = infos.into_iter().next().flatten()?;
                 Some(identity::fill(lun, &info.identity))
             }
-            Err(_) => identity::fill_alone(lun),
+            Err(_) => identity::fill_alone(self.settings.lun_of, lun),
         }
     }
 
@@ -167,7 +167,7 @@ impl Provider {
         call: &mut Call<'_>,
         sources: &[LunDescription],
     ) -> Result<Vec<LunDescription>, Failure> {
-        let ids = known(sources)?;
+        let ids = self.known(sources)?;
         call.luns.clone_from(&ids);
         let decision = self.sets().get_target_luns(call.started);
         let ticket = match decision.step {
@@ -225,7 +225,10 @@ impl Provider {
             && reports.iter().zip(sources).all(|(report, source)| {
                 report.source == *source
                     && report.copy != *source
-                    && identity::lun_id(&identity::describe(&report.identity)) == Some(report.copy)
+                    && identity::lun_id_by(
+                        self.settings.lun_of,
+                        &identity::describe(&report.identity),
+                    ) == Some(report.copy)
             });
         if fits { Ok(reports) } else { Err(garbled()) }
     }
@@ -244,7 +247,7 @@ impl Provider {
     }
 
     fn locate(&self, call: &mut Call<'_>, luns: &[LunDescription]) -> Result<(), Failure> {
-        let distinct: BTreeSet<LunId> = known(luns)?.into_iter().collect();
+        let distinct: BTreeSet<LunId> = self.known(luns)?.into_iter().collect();
         call.luns = distinct.into_iter().collect();
         let infos = self
             .query(&call.budget, &call.luns)
@@ -308,7 +311,7 @@ impl Provider {
     /// VSS_E_PROVIDER_VETO: not a copy of this array, or the array failed; the LUN is untouched.
     pub fn on_lun_empty(&self, lun: &LunDescription) -> Result<(), Hresult> {
         let mut call = self.call(Method::OnLunEmpty, None, budget::ON_LUN_EMPTY);
-        let result = known(std::slice::from_ref(lun)).and_then(|ids| {
+        let result = self.known(std::slice::from_ref(lun)).and_then(|ids| {
             call.luns.clone_from(&ids);
             call.budget
                 .left()
@@ -345,7 +348,7 @@ impl Provider {
         if copies.is_empty() || flags & (DO_MASK_LUNS | NOTIFY_READ_WRITE) == 0 {
             return Ok(());
         }
-        let result = known(copies).and_then(|ids| {
+        let result = self.known(copies).and_then(|ids| {
             call.luns.clone_from(&ids);
             self.change_state(&call, &ids, flags)
                 .map_err(|e| call.failed(&e))
@@ -387,7 +390,7 @@ impl Provider {
         if copies.len() != targets.len() {
             return Err(Failure::quiet(Hresult::E_INVALIDARG));
         }
-        let (copies, targets) = (known(copies)?, known(targets)?);
+        let (copies, targets) = (self.known(copies)?, self.known(targets)?);
         call.luns.clone_from(&targets);
         if copies.iter().zip(&targets).any(|(c, t)| c == t) {
             let cause = "a target is its own source";
@@ -408,14 +411,14 @@ impl Provider {
         };
         Ok(ResyncOperation { status })
     }
-}
 
-/// The LUNs' ids; a foreign LUN is VETO.
-fn known(luns: &[LunDescription]) -> Result<Vec<LunId>, Failure> {
-    identity::lun_ids(luns).map_err(|index| {
-        let cause = format!("LUN {} of the call is not on this array", index + 1);
-        Failure::veto(EventKind::NotOurLun, cause)
-    })
+    /// The LUNs' ids; a foreign LUN is VETO.
+    fn known(&self, luns: &[LunDescription]) -> Result<Vec<LunId>, Failure> {
+        identity::lun_ids(self.settings.lun_of, luns).map_err(|index| {
+            let cause = format!("LUN {} of the call is not on this array", index + 1);
+            Failure::veto(EventKind::NotOurLun, cause)
+        })
+    }
 }
 
 fn is_copy(role: &LunRole) -> bool {

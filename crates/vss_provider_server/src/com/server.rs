@@ -32,7 +32,9 @@ use windows::Win32::System::Threading::{CreateMutexW, WaitForSingleObject};
 use windows::core::{Error, GUID, HSTRING, PCWSTR};
 
 /// Held by the one process of this computer that serves.
-const MUTEX_NAME: &str = r"Global\ShadowlunProvider";
+fn mutex_name() -> String {
+    format!(r"Global\{}", ids::names().service_name)
+}
 /// How long a new server waits for one that is ending: longer than [`Server::stop`] takes.
 pub(crate) const TURN_MAX: Duration = Duration::from_secs(30);
 /// How long an ending server waits for its users, before it gives up on their behalf.
@@ -54,16 +56,18 @@ pub enum ServerError {
     },
     /// Another process serves, and does not end.
     #[error(
-        "another shadowlun-provider.exe is serving on this computer, and did not end within {} s. End it (net stop {}), or \
+        "another {} is serving on this computer, and did not end within {} s. End it (net stop {}), or \
          let it serve: one is enough",
+        ids::names().executable,
         TURN_MAX.as_secs(),
-        ids::SERVICE_NAME
+        ids::names().service_name
     )]
     AnotherServer,
     /// Another program made the mutex, with an access list that shuts us out.
     #[error(
-        "another program on this computer holds the name {MUTEX_NAME}, which is the provider's. Find it (Process Explorer: Find \
-         Handle), end it and remove it; it may want to keep the provider from starting"
+        "another program on this computer holds the name {}, which is the provider's. Find it (Process Explorer: Find \
+         Handle), end it and remove it; it may want to keep the provider from starting",
+        mutex_name()
     )]
     NameTaken,
     /// No thread.
@@ -75,7 +79,7 @@ pub enum ServerError {
     #[error(
         "the service control manager refused: {}. `service` is for it alone; to start the provider run: net start {}",
         reason(source),
-        ids::SERVICE_NAME
+        ids::names().service_name
     )]
     Service {
         /// What it says.
@@ -157,7 +161,7 @@ impl Server {
             site: Site::open,
             locks: Mutex::default(),
         });
-        let class = GUID::from_u128(ids::CLASS_ID.as_u128());
+        let class = GUID::from_u128(ids::names().class_id.as_u128());
         let flags = REGCLS_MULTIPLEUSE | REGCLS_SUSPENDED;
         // SAFETY: both pointers are valid for the call; COM counts its own reference to the factory.
         let registration = unsafe {
@@ -253,7 +257,7 @@ impl Turn {
             lpSecurityDescriptor: descriptor.as_raw().0,
             bInheritHandle: false.into(),
         };
-        let name = HSTRING::from(MUTEX_NAME);
+        let name = HSTRING::from(mutex_name());
         // SAFETY: attributes and name live until the call returns.
         let mutex =
             unsafe { CreateMutexW(Some(&raw const attributes), false, PCWSTR(name.as_ptr())) };
@@ -319,7 +323,7 @@ mod tests {
         while ticked.try_recv().is_ok() {}
         (ticked.recv_timeout(Duration::from_secs(20))).expect("the clock is asked");
 
-        let class = GUID::from_u128(ids::CLASS_ID.as_u128());
+        let class = GUID::from_u128(ids::names().class_id.as_u128());
         let get = || {
             // SAFETY: the pointer is valid for the call. The class is of this process.
             unsafe {

@@ -150,9 +150,9 @@ impl System for FakeSystem {
         self.call("registered")?;
         Ok(self.registered.borrow().then(|| Registered {
             kind: 3,
-            version: ids::PROVIDER_VERSION.to_owned(),
-            version_id: ids::VERSION_ID,
-            class_id: ids::CLASS_ID,
+            version: ids::names().provider_version.to_owned(),
+            version_id: ids::names().version_id,
+            class_id: ids::names().class_id,
         }))
     }
 
@@ -207,7 +207,7 @@ fn install_writes_the_keys_of_its_hosting_only() {
         let types = system.value(&format!(r"{}\TypesSupported", event_source_key()));
         assert_eq!(types, Some(Value::Number(7)));
     }
-    let name = Some(Value::Text(ids::SERVICE_NAME.to_owned()));
+    let name = Some(Value::Text(ids::names().service_name.to_owned()));
     assert_eq!(service.value(&local_service), name);
     assert_eq!(service.value(&server), None);
     assert!(service.service.borrow().is_some());

@@ -29,6 +29,16 @@ fn answers(_: &Enrolment) -> Result<ArrayInfo, ArrayError> {
         .info(Duration::from_secs(1))
 }
 
+/// [`super::look`] for a host that is enrolled, or not.
+fn look(
+    system: &dyn System,
+    folder: &dyn DataFolder,
+    secrets: &dyn SecretBox,
+    ask: &dyn Fn(&Enrolment) -> Result<ArrayInfo, ArrayError>,
+) -> Status {
+    super::look(system, folder, secrets, Arrays::Enrolled, ask)
+}
+
 fn bad_lines(status: &Status) -> Vec<&'static str> {
     assert!(
         status
@@ -151,4 +161,32 @@ fn unreachable_array_and_broken_settings_are_named() {
 
     assert_eq!(bad_lines(&status), ["settings", "array"]);
     assert!(status.table().contains("check the network"));
+}
+
+#[test]
+fn vendors_own_array_is_asked_and_no_enrolment_is_missed() {
+    let own = |open| Arrays::Own {
+        open,
+        how: "plug it in",
+    };
+    let look = |arrays| {
+        let (system, folder) = (installed(Hosting::Service), MemoryFolder::default());
+        super::look(&system, &folder, &Machine(1), arrays, &answers)
+    };
+
+    let there = look(own(|_| {
+        Ok(SimulatedArray::new(VirtualClock::new()).host("winhost"))
+    }));
+    let away = look(own(|_| {
+        Err(ArrayError::new(
+            ArrayErrorKind::Unreachable,
+            "no cable",
+            "plug it in",
+        ))
+    }));
+
+    assert_eq!(bad_lines(&there), [""; 0], "{}", there.table());
+    assert!(there.table().contains("this host is winhost there"));
+    assert_eq!(bad_lines(&away), ["array"]);
+    assert!(away.table().contains("-> plug it in"), "{}", away.table());
 }

@@ -57,7 +57,7 @@ impl Default for SystemFolder {
 impl SystemFolder {
     /// The folder of this machine, as Windows knows it: the environment is whatever the caller made it. Touches nothing.
     pub fn new() -> Self {
-        Self(program_data().map(|base| base.join(ids::DATA_FOLDER)))
+        Self(program_data().map(|base| base.join(ids::names().data_folder)))
     }
 
     fn folder(&self) -> io::Result<&Path> {

@@ -26,7 +26,7 @@ unsafe impl Sync for SystemLog {}
 impl SystemLog {
     /// Opens the log. It works without the source's registration too, with texts that the viewer cannot find.
     pub fn open() -> Self {
-        let source = wide(ids::EVENT_SOURCE);
+        let source = wide(ids::names().event_source);
         // SAFETY: `source` ends with a NUL.
         Self(unsafe { RegisterEventSourceW(PCWSTR::null(), PCWSTR(source.as_ptr())) }.ok())
     }

@@ -35,7 +35,7 @@ pub struct Windows;
 impl System for Windows {
     fn files(&self) -> Result<Files, SystemError> {
         let executable = std::env::current_exe().map_err(|error| of_io(&error))?;
-        let messages = executable.with_file_name(ids::MESSAGE_DLL);
+        let messages = executable.with_file_name(ids::names().message_dll);
         if !messages.is_file() {
             return Err(SystemError {
                 code: ERROR_FILE_NOT_FOUND.to_hresult().0.cast_unsigned(),
@@ -85,8 +85,8 @@ impl System for Windows {
 
     fn set_service(&self, executable: &str) -> Result<(), SystemError> {
         let info = ServiceInfo {
-            name: ids::SERVICE_NAME.into(),
-            display_name: ids::PROVIDER_NAME.into(),
+            name: ids::names().service_name.into(),
+            display_name: ids::names().provider_name.into(),
             service_type: ServiceType::OWN_PROCESS,
             // COM starts it, on VSS's behalf.
             start_type: ServiceStartType::OnDemand,
@@ -190,7 +190,7 @@ fn recovery() -> ServiceFailureActions {
 fn open(access: ServiceAccess) -> Result<Option<Service>, SystemError> {
     let manager = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT)
         .map_err(of_service)?;
-    let service = manager.open_service(ids::SERVICE_NAME, access);
+    let service = manager.open_service(ids::names().service_name, access);
     absent_as_none(service.map_err(of_service), ERROR_SERVICE_DOES_NOT_EXIST)
 }
 
@@ -343,7 +343,10 @@ mod tests {
     #[test]
     fn service_has_its_time_at_a_shutdown() {
         Windows.set_service(r"C:\nowhere\x.exe").unwrap();
-        let key = format!(r"SYSTEM\CurrentControlSet\Services\{}", ids::SERVICE_NAME);
+        let key = format!(
+            r"SYSTEM\CurrentControlSet\Services\{}",
+            ids::names().service_name
+        );
         let limit = LOCAL_MACHINE
             .open(key)
             .unwrap()

@@ -30,17 +30,20 @@ const PROVIDERS_MAX: usize = 1_000;
 
 /// REG-15, REG-16.
 pub(super) fn register() -> Result<()> {
-    let (name, version) = (wide(ids::PROVIDER_NAME), wide(ids::PROVIDER_VERSION));
+    let (name, version) = (
+        wide(ids::names().provider_name),
+        wide(ids::names().provider_version),
+    );
     let admin = admin()?;
     // SAFETY: the texts end with a NUL and outlive the call.
     unsafe {
         admin.RegisterProvider(
-            guid(ids::PROVIDER_ID),
-            guid(ids::CLASS_ID),
+            guid(ids::names().provider_id),
+            guid(ids::names().class_id),
             name.as_ptr(),
             VSS_PROV_HARDWARE,
             version.as_ptr(),
-            guid(ids::VERSION_ID),
+            guid(ids::names().version_id),
         )
     }
 }
@@ -48,7 +51,7 @@ pub(super) fn register() -> Result<()> {
 /// REG-20; `false` when it was not registered.
 pub(super) fn unregister() -> Result<bool> {
     // SAFETY: takes a value only.
-    match unsafe { admin()?.UnregisterProvider(guid(ids::PROVIDER_ID)) } {
+    match unsafe { admin()?.UnregisterProvider(guid(ids::names().provider_id)) } {
         Err(error) if error.code() == PROVIDER_NOT_REGISTERED => Ok(false),
         result => result.map(|()| true),
     }
@@ -91,7 +94,7 @@ fn ours(entry: &VSS_OBJECT_PROP) -> Option<Registered> {
         for text in [provider.m_pwszProviderName, provider.m_pwszProviderVersion] {
             CoTaskMemFree(Some(text.cast::<c_void>()));
         }
-        (uuid(provider.m_ProviderId) == ids::PROVIDER_ID).then_some(registered)
+        (uuid(provider.m_ProviderId) == ids::names().provider_id).then_some(registered)
     }
 }
 
