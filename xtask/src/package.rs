@@ -20,6 +20,9 @@ const TEXTS: &[&str] = &[
     "docs/store-format.md",
 ];
 
+/// A folder of files that the first one refers to as well.
+const ACCEPTANCE: &str = "docs/windows-acceptance";
+
 /// Release builds for both systems, the licences and a list of checksums.
 pub(crate) fn package() -> Result<(), Failure> {
     setup::ensure_all()?;
@@ -36,6 +39,7 @@ pub(crate) fn package() -> Result<(), Failure> {
         for text in TEXTS {
             copy(&root().join(text), &folder.join(text))?;
         }
+        copy_folder(&root().join(ACCEPTANCE), &folder.join(ACCEPTANCE))?;
     }
     let mut build = cargo(["build", "--quiet", "--release", "-p", "arrayd", "--bins"]);
     step(
@@ -65,6 +69,16 @@ fn write_checksums(dist: &Path) -> Result<(), Failure> {
 
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     std::fs::copy(from, to).map(|_| ()).map_err(failed(to))
+}
+
+/// The files of a folder, without folders in it.
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(to).map_err(failed(to))?;
+    for entry in std::fs::read_dir(from).map_err(failed(from))? {
+        let entry = entry.map_err(failed(from))?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> Failure {

@@ -19,7 +19,7 @@ pub(crate) fn check() -> Result<(), Failure> {
                 .map(|(line, what)| format!("{}:{line}: {what}", shown(&path))),
         );
     }
-    for path in files(&[".c", ".h", ".idl"]) {
+    for path in files(&[".c", ".h", ".idl", ".ps1", ".psm1", ".psd1"]) {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         if !text
             .lines()
@@ -32,7 +32,9 @@ pub(crate) fn check() -> Result<(), Failure> {
             ));
         }
     }
-    for path in files(&[".rs", ".c", ".h", ".idl", ".md", ".toml", ".sh"]) {
+    for path in files(&[
+        ".rs", ".c", ".h", ".idl", ".md", ".toml", ".sh", ".ps1", ".psm1", ".psd1",
+    ]) {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         for (index, line) in text.lines().enumerate() {
             if line.ends_with([' ', '\t']) {
