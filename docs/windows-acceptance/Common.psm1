@@ -381,7 +381,7 @@ function Start-HeldSet([string]$Folder, [string[]]$Options, [string[]]$Volumes, 
     $ready = Join-Path $Folder "$name-ready"
     $go = Join-Path $Folder "$name-go"
     $script = Join-Path $Folder "$name-set.cmd"
-    $lines = @('@echo off', "echo ready> $ready", ':again', "if exist $go exit /b 0", 'ping -n 2 127.0.0.1 >nul', 'goto again')
+    [string[]]$lines = @('@echo off', "echo ready> $ready", ':again', "if exist $go exit /b 0", 'ping -n 2 127.0.0.1 >nul', 'goto again')
     [System.IO.File]::WriteAllLines($hold, $lines, (New-Object System.Text.ASCIIEncoding))
     $tool = Start-Tool (Get-SdkTool 'vshadow.exe') ($Options + @("-script=$script", "-exec=$hold") + $Volumes)
     $end = (Get-Date).AddSeconds($TimeoutSeconds)
