@@ -9,7 +9,7 @@
 //! **I/O model.** [`Provider`]'s methods block on the array, each within its budget ([`budget`], TIME-9), and are callable
 //! from any thread: AbortSnapshots overtakes a blocked EndPrepareSnapshots or CommitSnapshots, and AreLunsSupported and
 //! FillInLunInfo never wait for a lock that is held over array I/O (GEN-10). Between PreCommitSnapshots and thaw no event is
-//! written.
+//! written, and a [`Window`] that the edge supplies serves the memory that is needed.
 //!
 //! **Error model.** A method answers an [`Hresult`] of the matrix 8.2 ([`errors`]); every failure that is not the
 //! caller's malformed input or unknown set goes with exactly one [`Event`] that names cause and remedy.
@@ -28,6 +28,7 @@ mod hresult;
 pub mod identity;
 mod provider;
 pub mod state;
+mod window;
 
 pub use budget::Clock;
 pub use description::{
@@ -41,3 +42,4 @@ pub use provider::{
     DO_MASK_LUNS, NOTIFY_LUN_POST_RECOVERY, NOTIFY_LUN_PRE_RECOVERY, NOTIFY_READ_WRITE, Provider,
     ResyncOperation, Settings,
 };
+pub use window::Window;

@@ -13,7 +13,7 @@ pub use luns::{
 use crate::budget::{self, Budget, Clock};
 use crate::identity::LunOf;
 use crate::state::{Release, SnapshotSets, State};
-use crate::{Event, EventKind, EventSink, Hresult, Journal, Method};
+use crate::{Event, EventKind, EventSink, Hresult, Journal, Method, Window};
 use array_api::{Array, ArrayError, ArrayErrorKind, LunId, LunIdentity, LunInfo, SetId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
@@ -88,6 +88,12 @@ impl Provider {
         }
     }
 
+    /// Has the commit window's memory served by `window`.
+    pub fn with_window(mut self, window: Arc<dyn Window>) -> Self {
+        self.journal.set_window(window);
+        self
+    }
+
     /// OnLoad: success without array I/O, so that an unreachable array does not hang VSS (LOAD-4, LOAD-11).
     pub fn on_load(&self) -> Result<(), Hresult> {
         Ok(())
@@ -115,15 +121,16 @@ impl Provider {
     }
 
     /// Housekeeping, to be called by the edge about once a second (or less often): releases a set that was forgotten
-    /// (SEQ-7), repeats discards that failed (SEQ-40), ends a freeze that nobody ended. Blocks at most [`budget::TICK`].
+    /// (SEQ-7), repeats discards that failed (SEQ-40), ends a freeze that nobody ended, writes what waited for a thaw. Blocks at most [`budget::TICK`].
     pub fn tick(&self) {
         let now = self.clock.now();
         if let Some(since) = self.journal.frozen_since() {
             if now.saturating_sub(since) < budget::FREEZE_MAX {
                 return;
             }
-            self.journal.thaw();
+            self.journal.end_freeze();
         }
+        self.journal.flush();
         let expired = self.sets().expire(now, self.settings.idle_set_max);
         if let Some(release) = expired {
             let minutes = self.settings.idle_set_max.as_secs() / 60;

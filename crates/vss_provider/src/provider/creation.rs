@@ -244,7 +244,8 @@ impl Provider {
         call.conclude(result)
     }
 
-    /// PostCommitSnapshots: writes flow again; the waiting events are written at its end. Needs no array (PST-1..PST-3).
+    /// PostCommitSnapshots: writes flow again; the waiting events are written by the next call or by [`Self::tick`]. Needs no
+    /// array (PST-1..PST-3).
     /// `count` is VSS's number of shadow copies in the set, for information only.
     ///
     /// # Errors
@@ -261,22 +262,35 @@ impl Provider {
                 self.taken(&call, finish)
             });
         if result.is_ok() {
-            self.journal.thaw();
             let captured = self.sets().take_captured();
-            if let Some(Captured { report, elapsed }) = captured {
+            if let Some(captured) = captured {
                 self.journal.post(Event {
-                    cause: format!(
-                        "{} LUNs were captured in {} ms; writes were held for {} us, the array worked for {} us",
-                        report.luns,
-                        elapsed.as_millis(),
-                        report.held_us,
-                        report.total_us
-                    ),
-                    ..plain(EventKind::SetCaptured, Method::PostCommitSnapshots, Some(set))
+                    cause: self.figures(captured),
+                    ..plain(
+                        EventKind::SetCaptured,
+                        Method::PostCommitSnapshots,
+                        Some(set),
+                    )
                 });
             }
+            self.journal.end_freeze();
         }
         call.conclude(result)
+    }
+
+    /// What a commit took, for people. To be asked while the window is open.
+    fn figures(&self, Captured { report, elapsed }: Captured) -> String {
+        let mut text = format!(
+            "{} LUNs were captured in {} ms; writes were held for {} us, the array worked for {} us",
+            report.luns,
+            elapsed.as_millis(),
+            report.held_us,
+            report.total_us
+        );
+        if let Some(asked) = self.journal.asked_system() {
+            text += &format!("; {asked} requests for memory went to the system meanwhile");
+        }
+        text
     }
 
     /// PreFinalCommitSnapshots: the copies are read/write anyway, so only the state changes (PFC-1, PFC-2, SEQ-13).
@@ -327,6 +341,8 @@ impl Provider {
                 repeated,
             } => {
                 self.leave(decision.release);
+                let captured = self.sets().take_captured();
+                let captured = captured.map(|captured| self.figures(captured));
                 self.journal.thaw();
                 // Only what this call tried counts: one that it cut short may note the set again at any time.
                 if self.settle(&call.budget).contains(&set) {
@@ -339,7 +355,10 @@ impl Provider {
                     // A call that is cut short writes the set's one event itself (SEQ-14).
                     if !cancelled && !repeated {
                         self.journal.post(Event {
-                            cause: "VSS called AbortSnapshots".to_owned(),
+                            cause: match captured {
+                                None => "VSS called AbortSnapshots".to_owned(),
+                                Some(figures) => format!("VSS called AbortSnapshots; {figures}"),
+                            },
                             ..plain(EventKind::SetAborted, Method::AbortSnapshots, Some(set))
                         });
                     }

@@ -7,6 +7,13 @@ use crate::{Event, EventKind, Hresult, Method};
 use array_api::{ArrayError, ArrayErrorKind, LunId, SetId, SnapshotId};
 use std::time::Duration;
 
+/// The calls of the commit window write no events, whatever waits (T-099).
+const IN_WINDOW: [Method; 3] = [
+    Method::PreCommitSnapshots,
+    Method::CommitSnapshots,
+    Method::PostCommitSnapshots,
+];
+
 /// Why a method fails: the code, and what to tell people.
 pub(super) struct Failure {
     pub(super) code: Hresult,
@@ -122,6 +129,9 @@ impl<'a> Call<'a> {
 
 impl Provider {
     pub(super) fn call(&self, method: Method, set: Option<SetId>, within: Duration) -> Call<'_> {
+        if !IN_WINDOW.contains(&method) {
+            self.journal.flush();
+        }
         Call {
             provider: self,
             method,

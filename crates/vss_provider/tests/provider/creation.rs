@@ -397,6 +397,11 @@ fn t097_t110_one_array_call_each_and_no_time_of_its_own() {
     let ops: Vec<_> = rig.array.calls().into_iter().map(|c| c.op).collect();
     assert_eq!(ops, [Op::Arm, Op::Commit]);
     assert!(rig.clock.now() - before <= SECONDS(2));
+    assert!(
+        rig.events().is_empty(),
+        "PostCommitSnapshots takes no time (PST-2)"
+    );
+    rig.provider.tick();
     let captured = rig.events();
     assert_eq!(captured.len(), 1);
     assert_eq!(captured[0].kind, EventKind::SetCaptured);
@@ -607,4 +612,17 @@ fn t305_targets_are_remembered_until_the_next_set() {
     assert_eq!(rig.array.count(Op::Report), 0);
     assert_eq!(rig.begin(set(2)), OK);
     assert_eq!(code(rig.provider.get_target_luns(&volume)), VETO);
+}
+
+/// T-099, LOG-5, ERR-6: a set that is given up after its capture tells what the commit took all the same.
+#[test]
+fn t099_abort_after_the_capture_tells_the_commits_milliseconds() {
+    let rig = Rig::new(2);
+    rig.reach(State::Committed, set(1));
+    rig.forget_events();
+    assert_eq!(rig.provider.abort_snapshots(set(1)), Ok(()));
+    let events = rig.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].kind, EventKind::SetAborted);
+    assert!(events[0].cause.contains("2 LUNs were captured in 0 ms"));
 }
