@@ -11,10 +11,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
-/// Connections kept open from `ready` on: one for `commit`, one for the abort that has to pass it.
+/// Connections kept open and apart from `ready` on: one for `arm` and `commit`, one for the abort that has to pass it.
 const WARM_CONNECTIONS: usize = 2;
 /// Idle connections kept at most.
 const IDLE_CONNECTIONS_MAX: usize = 8;
@@ -26,15 +27,25 @@ const WAIT_MARGIN: Duration = Duration::from_millis(250);
 /// An array reached over HTTPS: [`Array`] with the array's key pinned and the host's token.
 ///
 /// Any number of threads may call at once; each call has a connection of its own meanwhile. Connections stay open for
-/// later calls, and after `ready` and `arm` at least two are open, so that `commit` and `abort` connect nothing. A
-/// connection that the array closed meanwhile costs one silent retry on a new one, which is safe because every call of
-/// the contract is idempotent. Nothing runs in the background.
+/// later calls. A connection that the array closed meanwhile costs a silent retry on another one, which is safe because
+/// every call of the contract is idempotent. Nothing runs in the background.
+///
+/// **The commit window** (COM-8, TIME-22). `ready` leaves two connections behind that have just carried a request, and that no
+/// other call uses. `arm` and `commit` use them or fail: they never connect, resolve or shake hands, so that a program
+/// has to call `ready` before. `abort` uses one of them too, and connects where both are gone. No lock is held over I/O.
 pub struct HttpsArray {
     address: String,
     authorization: String,
     tls: Arc<rustls::ClientConfig>,
     resolved: Mutex<Option<Vec<SocketAddr>>>,
-    idle: Mutex<Vec<Idle>>,
+    pool: Mutex<Pool>,
+    connections_opened: AtomicU64,
+}
+
+struct Pool {
+    /// The newest last.
+    idle: Vec<Idle>,
+    warm: Vec<TlsStream>,
 }
 
 struct Idle {
@@ -42,10 +53,29 @@ struct Idle {
     since: Instant,
 }
 
+/// Which connections a call may use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// An idle one, or a new one.
+    Ordinary,
+    /// A warm one, an idle one in its place, but no new one.
+    Window,
+    /// Any: what is open, or a new one.
+    Abort,
+}
+
 enum Failure {
-    /// The connection had gone stale in the pool; a new one may work.
+    /// The connection broke before an answer began: it had gone stale, and another one may work.
     Stale(ArrayError),
     Final(ArrayError),
+}
+
+impl Failure {
+    fn into_error(self) -> ArrayError {
+        match self {
+            Self::Stale(error) | Self::Final(error) => error,
+        }
+    }
 }
 
 impl HttpsArray {
@@ -56,7 +86,11 @@ impl HttpsArray {
             authorization: format!("Bearer {}", enrolment.token().expose()),
             tls: PinnedKey::client_config(enrolment.key_pin()),
             resolved: Mutex::default(),
-            idle: Mutex::default(),
+            pool: Mutex::new(Pool {
+                idle: Vec::with_capacity(IDLE_CONNECTIONS_MAX),
+                warm: Vec::with_capacity(WARM_CONNECTIONS),
+            }),
+            connections_opened: AtomicU64::new(0),
         }
     }
 
@@ -65,13 +99,28 @@ impl HttpsArray {
         &self.address
     }
 
-    /// How many connections are open and idle: what `commit` and `abort` will find.
-    pub fn idle_connections(&self) -> usize {
-        self.lock_idle().len()
+    /// How many connections are kept apart for `arm`, `commit` and `abort`.
+    pub fn warm_connections(&self) -> usize {
+        self.lock_pool().warm.len()
+    }
+
+    /// How many connections were tried to open so far.
+    pub fn connections_opened(&self) -> u64 {
+        self.connections_opened.load(Ordering::Relaxed)
     }
 
     fn call<T: DeserializeOwned>(
         &self,
+        within: Duration,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ArrayError> {
+        self.call_by(Way::Ordinary, within, path, body)
+    }
+
+    fn call_by<T: DeserializeOwned>(
+        &self,
+        way: Way,
         within: Duration,
         path: &str,
         body: Option<&impl Serialize>,
@@ -84,38 +133,41 @@ impl HttpsArray {
                 "report this as a defect",
             )
         })?;
-        let response = self.request(deadline, path, json.as_deref())?;
+        let response = self.request(way, deadline, path, json.as_deref())?;
         self.decode(&response)
     }
 
     fn request(
         &self,
+        way: Way,
         deadline: Instant,
         path: &str,
         json: Option<&[u8]>,
     ) -> Result<Response, ArrayError> {
-        if let Some(stream) = self.take_idle() {
-            match self.request_on(stream, deadline, path, json, true) {
+        let mut stale = None;
+        while let Some(stream) = self.take(way) {
+            match self.request_on(stream, way, deadline, path, json) {
                 Ok(response) => return Ok(response),
                 Err(Failure::Final(error)) => return Err(error),
-                // Its neighbours went stale with it: the array was restarted.
-                Err(Failure::Stale(_)) => self.lock_idle().clear(),
+                // The array was restarted, most likely; a connection made since may work.
+                Err(Failure::Stale(error)) => stale = Some(error),
             }
         }
-        let stream = self.connect(deadline)?;
-        match self.request_on(stream, deadline, path, json, false) {
-            Ok(response) => Ok(response),
-            Err(Failure::Final(error) | Failure::Stale(error)) => Err(error),
+        if way == Way::Window {
+            return Err(stale.unwrap_or_else(|| self.not_connected()));
         }
+        let stream = self.connect(deadline)?;
+        self.request_on(stream, way, deadline, path, json)
+            .map_err(Failure::into_error)
     }
 
     fn request_on(
         &self,
         mut stream: TlsStream,
+        way: Way,
         deadline: Instant,
         path: &str,
         json: Option<&[u8]>,
-        pooled: bool,
     ) -> Result<Response, Failure> {
         stream.sock.set_deadline(deadline);
         let versions = ContractRange::OURS.to_string();
@@ -132,7 +184,7 @@ impl HttpsArray {
         match exchange(&mut stream, &request, wire::RESPONSE_BYTES_MAX) {
             Ok(response) => {
                 if response.keep_alive {
-                    self.keep(stream);
+                    self.keep(way, stream);
                 }
                 Ok(response)
             }
@@ -142,7 +194,7 @@ impl HttpsArray {
                 answer_begun,
             }) => {
                 let error = self.io_error("the connection broke", &source);
-                let stale = pooled && !answer_begun && error.kind == ArrayErrorKind::Unreachable;
+                let stale = !answer_begun && error.kind == ArrayErrorKind::Unreachable;
                 Err(match stale {
                     true => Failure::Stale(error),
                     false => Failure::Final(error),
@@ -181,6 +233,7 @@ impl HttpsArray {
         let mut last = None;
         for address in self.resolve(deadline)? {
             let left = time_left(deadline).ok_or_else(|| self.timed_out())?;
+            self.connections_opened.fetch_add(1, Ordering::Relaxed);
             match TcpStream::connect_timeout(&address, left) {
                 Ok(socket) => return self.handshake(socket, deadline),
                 Err(error) => last = Some(error),
@@ -232,35 +285,65 @@ impl HttpsArray {
         Ok(found)
     }
 
-    /// Opens connections until [`WARM_CONNECTIONS`] are idle. A failure is not reported: the call itself succeeded,
-    /// and the next one connects and says why not.
-    fn warm(&self, deadline: Instant) {
-        while self.lock_idle().len() < WARM_CONNECTIONS {
-            match self.connect(deadline) {
-                Ok(stream) => self.keep(stream),
-                Err(_) => return,
+    /// Leaves [`WARM_CONNECTIONS`] apart, each of which has carried a request just now: handshake and session tickets are
+    /// behind it, and the array is there (PRE-3).
+    fn warm(&self, deadline: Instant) -> Result<(), ArrayError> {
+        let mut open: Vec<TlsStream> = {
+            let mut pool = self.lock_pool();
+            let Pool { idle, warm } = &mut *pool;
+            let idle = idle.drain(..).map(|idle| idle.stream);
+            warm.drain(..).chain(idle).collect()
+        };
+        let mut made = 0;
+        while made < WARM_CONNECTIONS {
+            let (stream, is_new) = match open.pop() {
+                Some(stream) => (stream, false),
+                None => (self.connect(deadline)?, true),
+            };
+            match self.request_on(stream, Way::Window, deadline, wire::INFO, None) {
+                Ok(_) => made += 1,
+                Err(Failure::Stale(_)) if !is_new => {}
+                Err(failure) => return Err(failure.into_error()),
             }
         }
+        for stream in open {
+            self.keep(Way::Ordinary, stream);
+        }
+        Ok(())
     }
 
-    fn take_idle(&self) -> Option<TlsStream> {
-        let mut idle = self.lock_idle();
-        idle.retain(|idle| idle.since.elapsed() < IDLE_AGE_MAX);
-        idle.pop().map(|idle| idle.stream)
+    fn take(&self, way: Way) -> Option<TlsStream> {
+        let mut pool = self.lock_pool();
+        if way != Way::Ordinary
+            && let Some(stream) = pool.warm.pop()
+        {
+            return Some(stream);
+        }
+        let newest = pool.idle.pop()?;
+        if newest.since.elapsed() < IDLE_AGE_MAX {
+            return Some(newest.stream);
+        }
+        // So the others are too old too. They are closed outside the lock.
+        let old: Vec<_> = pool.idle.drain(..).collect();
+        drop(pool);
+        drop(old);
+        None
     }
 
-    fn keep(&self, stream: TlsStream) {
-        let mut idle = self.lock_idle();
-        if idle.len() < IDLE_CONNECTIONS_MAX {
-            idle.push(Idle {
+    fn keep(&self, way: Way, stream: TlsStream) {
+        let mut pool = self.lock_pool();
+        if way == Way::Window && pool.warm.len() < WARM_CONNECTIONS {
+            pool.warm.push(stream);
+        } else if pool.idle.len() < IDLE_CONNECTIONS_MAX {
+            pool.idle.push(Idle {
                 stream,
                 since: Instant::now(),
             });
         }
     }
 
-    fn lock_idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().expect("no panic happens under this lock")
+    fn lock_pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().expect("no panic happens under this lock")
     }
 
     fn lock_resolved(&self) -> MutexGuard<'_, Option<Vec<SocketAddr>>> {
@@ -277,6 +360,17 @@ impl HttpsArray {
                 self.address
             ),
             "check the address, or enrol this host again",
+        )
+    }
+
+    fn not_connected(&self) -> ArrayError {
+        ArrayError::new(
+            ArrayErrorKind::Unreachable,
+            format!(
+                "no connection to the array at {} is open, and none may be made now",
+                self.address
+            ),
+            "check that shadowlund runs and was not restarted meanwhile, and repeat the backup",
         )
     }
 
@@ -345,20 +439,19 @@ impl Array for HttpsArray {
         let answer: wire::ReadyAnswer =
             self.call(within, &SetStep::Ready.path(set), Some(&body))?;
         if answer.readiness == Readiness::Ready {
-            self.warm(deadline);
+            self.warm(deadline)?;
         }
         Ok(answer.readiness)
     }
 
     fn arm(&self, within: Duration, set: SetId) -> Result<Armed, ArrayError> {
-        let deadline = deadline_after(within);
-        let armed = self.call(within, &SetStep::Arm.path(set), Some(&wire::Nothing {}))?;
-        self.warm(deadline);
-        Ok(armed)
+        let path = SetStep::Arm.path(set);
+        self.call_by(Way::Window, within, &path, Some(&wire::Nothing {}))
     }
 
     fn commit(&self, within: Duration, set: SetId) -> Result<CommitReport, ArrayError> {
-        self.call(within, &SetStep::Commit.path(set), Some(&wire::Nothing {}))
+        let path = SetStep::Commit.path(set);
+        self.call_by(Way::Window, within, &path, Some(&wire::Nothing {}))
     }
 
     fn report(
@@ -386,7 +479,7 @@ impl Array for HttpsArray {
         reported_too: bool,
     ) -> Result<AbortOutcome, ArrayError> {
         let body = wire::AbortRequest { reported_too };
-        self.call(within, &SetStep::Abort.path(set), Some(&body))
+        self.call_by(Way::Abort, within, &SetStep::Abort.path(set), Some(&body))
     }
 
     fn map(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError> {

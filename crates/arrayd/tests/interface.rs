@@ -96,10 +96,10 @@ fn client_keeps_two_connections_over_arm_and_commit() {
     let lun = daemon.create_lun("data", MIB, &["a"]);
     let set = prepare(&array, &[lun]);
     assert_eq!(array.ready(WITHIN, set), Ok(Readiness::Ready));
-    assert_eq!(array.idle_connections(), 2);
+    assert_eq!(array.warm_connections(), 2);
     array.arm(WITHIN, set).unwrap();
     array.commit(WITHIN, set).unwrap();
-    assert_eq!(array.idle_connections(), 2);
+    assert_eq!(array.warm_connections(), 2);
 }
 
 #[test]
