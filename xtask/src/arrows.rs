@@ -17,9 +17,16 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["lun_store", "iscsi", "scsi", "block", "array_api"],
     ),
     ("vss_provider", &["array_api"]),
-    ("vss_provider_server", &["vss_provider", "array_api"]),
+    ("reserve", &[]),
+    (
+        "vss_provider_server",
+        &["vss_provider", "array_api", "reserve"],
+    ),
     ("vss_standin", &["vss_provider"]),
-    ("vss_rig", &["vss_standin", "vss_provider", "array_api"]),
+    (
+        "vss_rig",
+        &["vss_standin", "vss_provider", "array_api", "reserve"],
+    ),
     ("xtask", &[]),
 ];
 

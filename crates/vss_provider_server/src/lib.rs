@@ -23,6 +23,7 @@ pub mod guard;
 pub mod ids;
 pub mod lifetime;
 pub mod live;
+pub mod memory;
 pub mod message_file;
 pub mod registration;
 #[cfg(windows)]

@@ -13,6 +13,7 @@ use super::extended::{IHardwareProviderEx, IHardwareProviderEx_Impl};
 use crate::guard::guarded;
 use crate::lifetime::User;
 use crate::live::Live;
+use crate::memory;
 use crate::site::Site;
 use std::ffi::c_void;
 use std::ptr;
@@ -46,12 +47,13 @@ impl ProviderObject {
     /// Reads the site's files anew, so that a provider loaded after an enrolment knows of it.
     pub(super) fn new(site: Site, live: &Live, user: User) -> Self {
         let started = *STARTED;
-        let provider = Arc::new(Provider::new(
+        let provider = Provider::new(
             site.array,
             Arc::new(move || started.elapsed()),
             site.events,
             site.settings,
-        ));
+        );
+        let provider = Arc::new(provider.with_window(memory::window()));
         live.add(&provider);
         Self { provider, user }
     }
