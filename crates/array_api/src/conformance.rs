@@ -119,6 +119,8 @@ macro_rules! array_conformance_suite {
             break_repeated_is_a_success
             break_unknown_lun_changes_nothing
             resync_overwrites_target_and_keeps_copy
+            resync_repeated_starts_nothing
+            resync_unknown_id_is_unknown_in_every_call
             resync_without_right_is_forbidden
             resync_is_all_or_nothing
             resync_onto_itself_is_refused

@@ -516,10 +516,15 @@ impl Array for HttpsArray {
             .map(|answer: wire::ResyncAnswer| answer.status)
     }
 
-    fn resync_status(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
+    fn resync_status(
+        &self,
+        within: Duration,
+        id: ResyncId,
+        wait: Duration,
+    ) -> Result<ResyncStatus, ArrayError> {
         let body = wire::ResyncStatusRequest {
             id,
-            wait_ms: wait_ms(within),
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         };
         self.call(within, wire::RESYNC_STATUS, Some(&body))
             .map(|answer: wire::ResyncAnswer| answer.status)

@@ -152,12 +152,17 @@ pub trait Array: Send + Sync {
         pairs: &[ResyncPair],
     ) -> Result<ResyncStatus, ArrayError>;
 
-    /// How a resync of this host stands. Waits for its end, at most `within`, and then answers `Running` rather than an
-    /// error. An array has to remember one for an hour after its end, restarts excepted.
+    /// How a resync of this host stands. Waits for its end, at most `wait` (which is part of `within`), and then answers
+    /// `Running` rather than an error. An array has to remember one for an hour after its end, restarts excepted.
     ///
     /// # Errors
     /// `UnknownResync`.
-    fn resync_status(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError>;
+    fn resync_status(
+        &self,
+        within: Duration,
+        id: ResyncId,
+        wait: Duration,
+    ) -> Result<ResyncStatus, ArrayError>;
 
     /// Stops a resync of this host and answers how it ended: what had ended before stays as it was.
     ///

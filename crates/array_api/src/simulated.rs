@@ -9,8 +9,10 @@
 
 mod fault;
 mod model;
+mod resync;
 
 pub use fault::{Fault, Gate, Op, VirtualClock};
+pub use resync::UNDEFINED_CONTENT;
 
 use crate::{
     AbortOutcome, Armed, Array, ArrayError, ArrayErrorKind, ArrayInfo, CONTRACT_VERSION,
@@ -114,6 +116,52 @@ impl SimulatedArray {
         self.model().preparation = time;
     }
 
+    /// How long a resync takes, from now on. Its targets read as [`UNDEFINED_CONTENT`] meanwhile.
+    pub fn set_resync_time(&self, time: Duration) {
+        self.model().resync_time = time;
+    }
+
+    /// Lets resyncs that end from now on fail like this, or again succeed.
+    pub fn set_resync_failure(&self, kind: Option<ArrayErrorKind>) {
+        self.model().resync_failure = kind.map(refused);
+    }
+
+    /// How long the space of a deleted copy takes to come back, from now on.
+    pub fn set_deletion_time(&self, time: Duration) {
+        self.model().deletion_time = time;
+    }
+
+    /// What the array says of its space, from now on. Exhausted, it refuses hosts' writes.
+    pub fn set_space(&self, space: SpaceLevel) {
+        self.model().space = space;
+    }
+
+    /// Keeps copies of this LUN where it is: they cannot be mapped to other hosts.
+    pub fn set_immovable(&self, lun: LunId) {
+        self.model().immovable.insert(lun);
+    }
+
+    /// Makes a host's map of a LUN read-only, as an administrator could; false where there is no map.
+    pub fn set_map_read_only(&self, lun: LunId, host: &str) -> bool {
+        let mut model = self.model();
+        let lun = model.luns.get_mut(&lun);
+        lun.is_some_and(|l| l.maps.contains(host) && l.read_only.insert(host.to_owned()))
+    }
+
+    /// A host's write through its map; false when there is none, when it is read-only, or when space is exhausted.
+    pub fn write_as(&self, host: &str, lun: LunId, content: u64) -> bool {
+        let mut model = self.model();
+        let room = model.space != SpaceLevel::Exhausted;
+        let lun = model.luns.get_mut(&lun);
+        let open = lun.filter(|l| room && l.maps.contains(host) && !l.read_only.contains(host));
+        open.map(|l| l.content = content).is_some()
+    }
+
+    /// Free bytes now.
+    pub fn free_bytes(&self) -> u64 {
+        self.model().free_bytes
+    }
+
     /// LUNs on the array: originals, copies and reservations.
     pub fn lun_count(&self) -> usize {
         self.model().luns.len()
@@ -190,7 +238,9 @@ impl SimulatedArray {
     }
 
     fn model(&self) -> MutexGuard<'_, Model> {
-        lock(&self.0.model)
+        let mut model = lock(&self.0.model);
+        model.let_pass(self.0.clock.now());
+        model
     }
 }
 
@@ -222,6 +272,7 @@ impl HostHandle {
         let fault = next_fault(&mut lock(&self.shared.faults), op);
         let work = |part: Option<usize>| {
             let mut model = lock(&self.shared.model);
+            model.let_pass(clock.now());
             model.part = part;
             let result = work(&mut model, &self.host, clock.now());
             model.part = None;
@@ -313,7 +364,7 @@ impl Array for HostHandle {
                 capabilities: model.capabilities,
                 capacity_bytes: model::CAPACITY_BYTES,
                 free_bytes: model.free_bytes,
-                space: SpaceLevel::Ample,
+                space: model.space,
                 time_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             })
         })
@@ -405,8 +456,8 @@ impl Array for HostHandle {
     }
 
     fn delete(&self, within: Duration, copy: LunId) -> Result<DeleteOutcome, ArrayError> {
-        self.run(Op::Delete, within, |model, host, _| {
-            model.delete(host, copy)
+        self.run(Op::Delete, within, |model, host, now| {
+            model.delete(host, now, copy)
         })
     }
 
@@ -422,20 +473,29 @@ impl Array for HostHandle {
         id: ResyncId,
         pairs: &[ResyncPair],
     ) -> Result<ResyncStatus, ArrayError> {
-        self.run(Op::Resync, within, |model, host, _| {
-            model.resync(host, id, pairs)
+        self.run(Op::Resync, within, |model, host, now| {
+            model.resync(host, now, id, pairs)
         })
     }
 
-    fn resync_status(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
-        self.run(Op::ResyncStatus, within, |model, host, _| {
+    fn resync_status(
+        &self,
+        within: Duration,
+        id: ResyncId,
+        wait: Duration,
+    ) -> Result<ResyncStatus, ArrayError> {
+        let clock = self.shared.clock.clone();
+        self.run(Op::ResyncStatus, within, |model, host, now| {
+            let left = model.resync_left(host, now, id)?;
+            clock.advance(left.min(wait).min(within));
+            model.let_pass(clock.now());
             model.resync_status(host, id)
         })
     }
 
     fn cancel_resync(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
         self.run(Op::CancelResync, within, |model, host, _| {
-            model.resync_status(host, id)
+            model.cancel_resync(host, id)
         })
     }
 

@@ -24,8 +24,20 @@ pub const LOCATE_LUNS: Duration = Duration::from_secs(60);
 pub const ON_LUN_EMPTY: Duration = Duration::from_secs(30);
 /// OnLunStateChange.
 pub const ON_LUN_STATE_CHANGE: Duration = Duration::from_secs(30);
-/// ResyncLuns until it returns. Not in TIME-9; as LocateLuns, since the array answers at once (RSY-15).
+/// ResyncLuns until it returns. Not in TIME-9; as LocateLuns.
 pub const RESYNC: Duration = Duration::from_secs(60);
+/// One attempt to start a resync; a lost answer is asked for again with the same id.
+pub const RESYNC_ATTEMPT: Duration = Duration::from_secs(15);
+/// How long a question about a running resync may take, beside the wait that the caller wants.
+pub const RESYNC_ASK: Duration = Duration::from_secs(2);
+/// IVssAsync::Wait asks the array in slices of this.
+pub const RESYNC_SLICE: Duration = Duration::from_secs(5);
+/// IVssAsync::Wait gives up when the array was silent for so long.
+pub const RESYNC_SILENCE: Duration = Duration::from_secs(30);
+/// IVssAsync::Cancel.
+pub const RESYNC_CANCEL: Duration = Duration::from_secs(10);
+/// The array is asked for its space so often.
+pub const SPACE_EVERY: Duration = Duration::from_secs(60);
 /// AbortSnapshots, then [`crate::Provider::tick`] goes on.
 pub const ABORT: Duration = Duration::from_secs(10);
 /// OnUnload.

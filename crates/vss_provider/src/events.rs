@@ -81,6 +81,12 @@ catalogue! {
     CopiesKept = 202, Warning, "A given-up shadow copy set was not discarded whole: copies are broken or mapped to another host.", "Delete them there, or with 'shadowlun lun delete' when they are no longer needed.";
     /// After the thaw, when the queue was too short (LOG-6).
     EventsLost = 203, Warning, "Events were lost, because too many came while the volumes were frozen.", "See the events before this one.";
+    /// IVssAsync::Cancel stopped a resync (ASY-4).
+    ResyncCancelled = 204, Warning, "A resynchronisation was cancelled; the contents of its target LUNs are undefined.", "Repeat the resynchronisation, or restore the LUNs from a backup, before anything uses them.";
+    /// The array is under its administrator's threshold; asked once a minute (ERR-5, CTX-13, LOG-5).
+    SpaceLow = 205, Warning, "The array's free space is low.", "Free space on the array or enlarge its store, before writes and new shadow copies fail.";
+    /// A break with MAKE_READ_WRITE, and less free space than the LUNs are large (OLS-8).
+    SpaceNotGuaranteed = 206, Warning, "Shadow copies became ordinary LUNs, and the array cannot promise the space for all writes to them.", "Free space on the array or enlarge its store, before these LUNs are written to.";
     /// A call found no connection to the array, or no enrolment or settings that can be used.
     ArrayUnreachable = 300, Error, "The array cannot be reached.", "Check that shadowlund runs, the network between host and array, and the enrolled address.";
     /// A call's time was over before the array answered.
@@ -117,6 +123,10 @@ catalogue! {
     CommitTooLate = 316, Error, "The capture took longer than Windows holds writes; the set was given up.", "See the array's load and the network to it.";
     /// ResyncLuns with LUNs that do not go together (RSY-12).
     ResyncRefused = 317, Error, "The LUNs cannot be resynchronised like this.", "Choose a target that is on the same array and is not the shadow copy itself.";
+    /// A resync failed after its start, or it is not known what became of it (ASY-2).
+    ResyncFailed = 318, Error, "A resynchronisation did not come to its end; the contents of its target LUNs are undefined.", "Repeat the resynchronisation, or restore the LUNs from a backup, before anything uses them.";
+    /// The array refuses new data; asked once a minute (ERR-5, CTX-13, LOG-5).
+    SpaceExhausted = 319, Error, "The array has no free space left: writes to its LUNs and to their shadow copies fail.", "Free space on the array or enlarge its store; then check the volumes on it.";
     /// The process could not begin to serve, or could not end in order (SEC-4, SEQ-40).
     ServerFailed = 398, Error, "The provider could not start, or could not end in order.", "Remove the cause, then repeat the backup; the provider starts by itself.";
     /// A method, or a thread of the provider, met an error of its own (GEN-7).
@@ -129,7 +139,8 @@ impl EventKind {
         use ArrayErrorKind as Kind;
         match kind {
             Kind::Unauthenticated | Kind::Forbidden => Self::ArrayDenied,
-            Kind::UnknownResync | Kind::UnknownSet => Self::SetUnknown,
+            Kind::UnknownResync => Self::ResyncFailed,
+            Kind::UnknownSet => Self::SetUnknown,
             Kind::UnknownLun => Self::LunGone,
             Kind::WrongState => Self::WrongOrder,
             Kind::NotACopy => Self::NotACopy,

@@ -3,18 +3,21 @@
 
 mod creation;
 mod luns;
+mod resync;
+mod space;
 mod support;
 
 pub use luns::{
     DO_MASK_LUNS, NOTIFY_LUN_POST_RECOVERY, NOTIFY_LUN_PRE_RECOVERY, NOTIFY_READ_WRITE,
-    ResyncOperation,
 };
+pub use resync::ResyncOperation;
 
 use crate::budget::{self, Budget, Clock};
 use crate::identity::LunOf;
 use crate::state::{Release, SnapshotSets, State};
 use crate::{Event, EventKind, EventSink, Hresult, Journal, Method, Window};
 use array_api::{Array, ArrayError, ArrayErrorKind, LunId, LunIdentity, LunInfo, SetId};
+use space::SpaceWatch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 use support::Call;
@@ -52,13 +55,15 @@ pub struct Provider {
     array: Arc<dyn Array>,
     clock: Arc<dyn Clock>,
     settings: Settings,
-    journal: Journal,
+    /// Shared with the resyncs under way, which may outlive this object (ASY-5).
+    journal: Arc<Journal>,
     /// Held for single transitions only, never over array I/O (GEN-10).
     sets: Mutex<SnapshotSets>,
     leftovers: Mutex<Vec<Leftover>>,
     /// Held while leftovers are discarded, so that an old discard cannot hit a set that is begun again.
     settling: Mutex<()>,
     refusal_told_at: Mutex<Option<Duration>>,
+    space: Mutex<SpaceWatch>,
 }
 
 #[derive(Clone, Copy)]
@@ -80,16 +85,17 @@ impl Provider {
             array,
             clock,
             settings,
-            journal: Journal::new(events),
+            journal: Arc::new(Journal::new(events)),
             sets: Mutex::default(),
             leftovers: Mutex::default(),
             settling: Mutex::default(),
             refusal_told_at: Mutex::default(),
+            space: Mutex::default(),
         }
     }
 
     /// Has the commit window's memory served by `window`.
-    pub fn with_window(mut self, window: Arc<dyn Window>) -> Self {
+    pub fn with_window(self, window: Arc<dyn Window>) -> Self {
         self.journal.set_window(window);
         self
     }
@@ -121,7 +127,8 @@ impl Provider {
     }
 
     /// Housekeeping, to be called by the edge about once a second (or less often): releases a set that was forgotten
-    /// (SEQ-7), repeats discards that failed (SEQ-40), ends a freeze that nobody ended, writes what waited for a thaw. Blocks at most [`budget::TICK`].
+    /// (SEQ-7), repeats discards that failed (SEQ-40), ends a freeze that nobody ended, writes what waited for a thaw, and
+    /// tells when the array's space runs out (ERR-5). Blocks at most [`budget::TICK`].
     pub fn tick(&self) {
         let now = self.clock.now();
         if let Some(since) = self.journal.frozen_since() {
@@ -140,6 +147,12 @@ impl Provider {
             });
         }
         self.leave(expired);
+        let budget = Budget::new(&*self.clock, budget::TICK);
+        self.repeat_discards(&budget);
+        self.watch_space(&budget);
+    }
+
+    fn repeat_discards(&self, budget: &Budget<'_>) {
         if lock(&self.leftovers).is_empty() {
             return;
         }
@@ -149,7 +162,7 @@ impl Provider {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        self.settle_under(settling, &Budget::new(&*self.clock, budget::TICK));
+        self.settle_under(settling, budget);
         self.tell_leftovers(Method::AbortSnapshots);
     }
 

@@ -176,7 +176,12 @@ impl Array for ClosedArray {
         self.refuse()
     }
 
-    fn resync_status(&self, _: Duration, _: ResyncId) -> Result<ResyncStatus, ArrayError> {
+    fn resync_status(
+        &self,
+        _: Duration,
+        _: ResyncId,
+        _: Duration,
+    ) -> Result<ResyncStatus, ArrayError> {
         self.refuse()
     }
 

@@ -261,6 +261,53 @@ pub fn resync_overwrites_target_and_keeps_copy(fixture: &dyn Fixture) {
     bench.assert_clean();
 }
 
+/// ASY-2, RSY-12: the same id starts nothing again, and an ended resync stays as it ended.
+pub fn resync_repeated_starts_nothing(fixture: &dyn Fixture) {
+    let mut bench = Bench::new(fixture);
+    let luns = bench.luns(1);
+    let contents = fixture.write_marker(luns[0], 61);
+    let copies = bench.reported(new_set(), &luns);
+    let pair = ResyncPair {
+        copy: copies[0],
+        target: luns[0],
+    };
+    let id = ResyncId::new_v4();
+    bench.alpha.resync(WITHIN, id, &[pair]).expect("allowed");
+    let ended = bench.alpha.resync_status(WITHIN, id, WITHIN / 2);
+    assert_eq!(ended, Ok(ResyncStatus::Finished));
+    let contents = contents && fixture.write_marker(luns[0], 62);
+    let again = bench.alpha.resync(WITHIN, id, &[pair]);
+    assert_eq!(again, Ok(ResyncStatus::Finished));
+    let cancelled = bench.alpha.cancel_resync(WITHIN, id);
+    assert_eq!(cancelled, Ok(ResyncStatus::Finished));
+    if contents {
+        assert_eq!(fixture.read_marker(luns[0]), Some(62));
+    }
+    bench.delete(&copies);
+    bench.assert_clean();
+}
+
+/// A resync is its host's alone.
+pub fn resync_unknown_id_is_unknown_in_every_call(fixture: &dyn Fixture) {
+    let mut bench = Bench::new(fixture);
+    let luns = bench.luns(1);
+    let copies = bench.reported(new_set(), &luns);
+    let pair = ResyncPair {
+        copy: copies[0],
+        target: luns[0],
+    };
+    let id = ResyncId::new_v4();
+    bench.alpha.resync(WITHIN, id, &[pair]).expect("allowed");
+    let beta = fixture.host(BETA);
+    for (host, id) in [(&bench.alpha, ResyncId::new_v4()), (&beta, id)] {
+        let status = host.resync_status(WITHIN, id, WITHIN / 2);
+        assert_kind(status, &[Kind::UnknownResync]);
+        assert_kind(host.cancel_resync(WITHIN, id), &[Kind::UnknownResync]);
+    }
+    bench.delete(&copies);
+    bench.assert_clean();
+}
+
 /// Resync overwrites originals and is a right of its own.
 pub fn resync_without_right_is_forbidden(fixture: &dyn Fixture) {
     let mut bench = Bench::new(fixture);

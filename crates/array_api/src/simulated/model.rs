@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+use super::resync::Resync;
 use crate::{
     AbortOutcome, Armed, ArrayError, ArrayErrorKind, Capabilities, CommitReport, CopyInfo,
     CopyNeeds, CopyReport, DeleteOutcome, LunId, LunIdentity, LunInfo, LunRole, LunState, Orphan,
-    Oui, PrepareOutcome, PrepareRequest, ResyncId, ResyncPair, ResyncStatus, SetId, SnapshotId,
+    Oui, PrepareOutcome, PrepareRequest, ResyncId, SetId, SnapshotId, SpaceLevel,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,9 +18,11 @@ pub(super) struct Lun {
     pub(super) size_bytes: u64,
     pub(super) identity: LunIdentity,
     pub(super) maps: BTreeSet<String>,
+    /// Those of `maps` that an administrator made read-only.
+    pub(super) read_only: BTreeSet<String>,
     pub(super) content: u64,
     copy: Option<CopyInfo>,
-    reserved_bytes: u64,
+    pub(super) reserved_bytes: u64,
 }
 
 pub(super) struct Set {
@@ -43,7 +46,14 @@ pub(super) struct Model {
     pub(super) sets: BTreeMap<SetId, Set>,
     pub(super) groups: BTreeMap<String, String>,
     pub(super) resync_right: BTreeSet<String>,
-    resyncs: BTreeMap<(String, ResyncId), ResyncStatus>,
+    pub(super) resyncs: BTreeMap<(String, ResyncId), Resync>,
+    pub(super) resync_time: Duration,
+    pub(super) resync_failure: Option<ArrayError>,
+    pub(super) deletion_time: Duration,
+    /// Space of deleted copies, and when it comes back.
+    returning: Vec<(Duration, u64)>,
+    pub(super) immovable: BTreeSet<LunId>,
+    pub(super) space: SpaceLevel,
     pub(super) capabilities: Capabilities,
     pub(super) free_bytes: u64,
     pub(super) copies_max: usize,
@@ -61,6 +71,12 @@ impl Model {
             groups: BTreeMap::new(),
             resync_right: BTreeSet::new(),
             resyncs: BTreeMap::new(),
+            resync_time: Duration::ZERO,
+            resync_failure: None,
+            deletion_time: Duration::ZERO,
+            returning: Vec::new(),
+            immovable: BTreeSet::new(),
+            space: SpaceLevel::Ample,
             capabilities: Capabilities {
                 differential: true,
                 plex: false,
@@ -75,6 +91,17 @@ impl Model {
             part: None,
             created: 0,
         }
+    }
+
+    /// What the array does by itself up to now: resyncs end, space comes back.
+    pub(super) fn let_pass(&mut self, now: Duration) {
+        self.end_resyncs(now);
+        let free_bytes = &mut self.free_bytes;
+        self.returning.retain(|(at, bytes)| {
+            let due = *at <= now;
+            *free_bytes += if due { *bytes } else { 0 };
+            !due
+        });
     }
 
     pub(super) fn create_lun(&mut self, size_bytes: u64, hosts: &[&str]) -> LunId {
@@ -99,6 +126,7 @@ impl Model {
                 size_bytes,
                 identity: LunIdentity::new(id, Oui::LOCAL, *b"0001"),
                 maps,
+                read_only: BTreeSet::new(),
                 content: 0,
                 copy,
                 reserved_bytes,
@@ -148,6 +176,7 @@ impl Model {
         if !method
             || (needs.transportable && !can.transportable)
             || (needs.persistent && !can.persistent)
+            || (needs.transportable && luns.iter().any(|l| self.immovable.contains(l)))
         {
             return fail(ArrayErrorKind::NotSupported, "no copy of this kind");
         }
@@ -446,7 +475,7 @@ impl Model {
         Ok(tag.state)
     }
 
-    fn told_copy(&self, host: &str, id: LunId) -> Result<(), ArrayError> {
+    pub(super) fn told_copy(&self, host: &str, id: LunId) -> Result<(), ArrayError> {
         match self.own_copy(host, id)? {
             LunState::Reported | LunState::Mapped => Ok(()),
             LunState::Reserved | LunState::Captured => fail(
@@ -479,6 +508,7 @@ impl Model {
             }
             let lun = self.luns.get_mut(copy).expect("checked above");
             lun.maps.insert(host.to_owned());
+            lun.read_only.remove(host);
             if let Some(tag) = &mut lun.copy {
                 tag.state = LunState::Mapped;
                 tag.importing_host = Some(host.to_owned());
@@ -498,17 +528,26 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn delete(&mut self, host: &str, copy: LunId) -> Result<DeleteOutcome, ArrayError> {
+    pub(super) fn delete(
+        &mut self,
+        host: &str,
+        now: Duration,
+        copy: LunId,
+    ) -> Result<DeleteOutcome, ArrayError> {
         if !self.luns.contains_key(&copy) {
             return Ok(DeleteOutcome::AlreadyGone);
         }
         self.told_copy(host, copy)?;
+        self.not_in_resync(copy)?;
         let lun = self.luns.get_mut(&copy).expect("looked up above");
         lun.maps.remove(host);
         if !lun.maps.is_empty() {
             return Ok(DeleteOutcome::KeptMappedElsewhere);
         }
-        self.remove(copy);
+        let lun = self.luns.remove(&copy).expect("looked up above");
+        let due = (now + self.deletion_time, lun.reserved_bytes);
+        self.returning.push(due);
+        self.let_pass(now);
         let luns = &self.luns;
         self.sets
             .retain(|_, set| set.targets.values().any(|c| luns.contains_key(c)));
@@ -528,58 +567,6 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn resync(
-        &mut self,
-        host: &str,
-        id: ResyncId,
-        pairs: &[ResyncPair],
-    ) -> Result<ResyncStatus, ArrayError> {
-        if let Ok(status) = self.resync_status(host, id) {
-            return Ok(status);
-        }
-        if !self.capabilities.resync {
-            return fail(ArrayErrorKind::NotSupported, "no resync on this array");
-        }
-        if !self.resync_right.contains(host) {
-            return fail(ArrayErrorKind::Forbidden, format!("{host} may not resync"));
-        }
-        let targets: BTreeSet<_> = pairs.iter().map(|p| p.target).collect();
-        if pairs.is_empty()
-            || targets.len() != pairs.len()
-            || pairs.iter().any(|p| targets.contains(&p.copy))
-        {
-            return fail(ArrayErrorKind::InvalidRequest, "the pairs contradict");
-        }
-        for pair in pairs {
-            self.told_copy(host, pair.copy)?;
-            if !self.lun(pair.target)?.maps.contains(host) {
-                return fail(ArrayErrorKind::Forbidden, "the target is not mapped");
-            }
-        }
-        for pair in pairs {
-            let (content, size_bytes) = {
-                let copy = &self.luns[&pair.copy];
-                (copy.content, copy.size_bytes)
-            };
-            let target = self.luns.get_mut(&pair.target).expect("checked above");
-            (target.content, target.size_bytes) = (content, size_bytes);
-        }
-        self.resyncs
-            .insert((host.to_owned(), id), ResyncStatus::Finished);
-        Ok(ResyncStatus::Finished)
-    }
-
-    pub(super) fn resync_status(
-        &self,
-        host: &str,
-        id: ResyncId,
-    ) -> Result<ResyncStatus, ArrayError> {
-        match self.resyncs.get(&(host.to_owned(), id)) {
-            Some(status) => Ok(status.clone()),
-            None => fail(ArrayErrorKind::UnknownResync, "no such resync"),
-        }
-    }
-
     pub(super) fn orphans(&self, host: &str) -> Vec<Orphan> {
         let tags = self.luns.iter().filter_map(|(id, lun)| {
             let tag = lun.copy.as_ref()?;
@@ -591,7 +578,7 @@ impl Model {
         tags.collect()
     }
 
-    fn lun(&self, id: LunId) -> Result<&Lun, ArrayError> {
+    pub(super) fn lun(&self, id: LunId) -> Result<&Lun, ArrayError> {
         self.luns.get(&id).ok_or_else(|| {
             ArrayError::new(
                 ArrayErrorKind::UnknownLun,
@@ -602,7 +589,7 @@ impl Model {
     }
 }
 
-fn fail<T>(kind: ArrayErrorKind, message: impl Into<String>) -> Result<T, ArrayError> {
+pub(super) fn fail<T>(kind: ArrayErrorKind, message: impl Into<String>) -> Result<T, ArrayError> {
     Err(ArrayError::new(kind, message, "see the array's log"))
 }
 

@@ -2,7 +2,7 @@
 use super::{Event, EventKind, EventSink};
 use crate::{Hresult, Method, Window};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Most events that wait for the thaw (LOG-6). A set makes a handful; more are counted as lost.
@@ -11,7 +11,7 @@ pub const QUEUE_MAX: usize = 256;
 /// Hands events to the sink, but not while volumes are frozen. Knows the commit window, whose memory is the [`Window`]'s.
 pub struct Journal {
     sink: Arc<dyn EventSink>,
-    window: Option<Arc<dyn Window>>,
+    window: OnceLock<Arc<dyn Window>>,
     queue: Mutex<Queue>,
 }
 
@@ -29,7 +29,7 @@ impl Journal {
     pub fn new(sink: Arc<dyn EventSink>) -> Self {
         Self {
             sink,
-            window: None,
+            window: OnceLock::new(),
             queue: Mutex::new(Queue {
                 frozen_since: None,
                 asked_before: 0,
@@ -39,9 +39,9 @@ impl Journal {
         }
     }
 
-    /// Opens and closes `window` with each freeze.
-    pub fn set_window(&mut self, window: Arc<dyn Window>) {
-        self.window = Some(window);
+    /// Opens and closes `window` with each freeze. The first one stays.
+    pub fn set_window(&self, window: Arc<dyn Window>) {
+        self.window.get_or_init(|| window);
     }
 
     /// From now on events wait (PreCommitSnapshots' entry).
@@ -49,7 +49,7 @@ impl Journal {
         let mut queue = self.lock();
         if queue.frozen_since.is_none() {
             queue.frozen_since = Some(now);
-            if let Some(window) = &self.window {
+            if let Some(window) = self.window.get() {
                 queue.asked_before = window.asked_system();
                 window.open();
             }
@@ -66,7 +66,7 @@ impl Journal {
     pub fn asked_system(&self) -> Option<u64> {
         let queue = self.lock();
         queue.frozen_since?;
-        let asked = self.window.as_ref()?.asked_system();
+        let asked = self.window.get()?.asked_system();
         Some(asked.saturating_sub(queue.asked_before))
     }
 
@@ -75,7 +75,7 @@ impl Journal {
     pub fn end_freeze(&self) {
         let mut queue = self.lock();
         if queue.frozen_since.take().is_some()
-            && let Some(window) = &self.window
+            && let Some(window) = self.window.get()
         {
             window.close();
         }
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn window_is_open_while_frozen_and_tells_what_the_system_was_asked_since() {
         let window = Arc::new(Count::default());
-        let mut journal = Journal::new(Arc::<List>::default());
+        let journal = Journal::new(Arc::<List>::default());
         journal.set_window(Arc::clone(&window) as Arc<dyn Window>);
         window.asked.store(7, Ordering::Relaxed);
         assert_eq!(journal.asked_system(), None);

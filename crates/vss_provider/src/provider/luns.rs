@@ -5,12 +5,8 @@ use crate::budget;
 use crate::errors::outcome_unknown;
 use crate::state::{Finish, Step, Ticket};
 use crate::{Event, EventKind, Hresult, LunDescription, Method, context, identity};
-use array_api::{
-    ArrayError, CheckRequest, CopyReport, DeleteOutcome, LunId, LunInfo, LunRole, ResyncId,
-    ResyncPair, ResyncStatus,
-};
+use array_api::{ArrayError, CheckRequest, CopyReport, DeleteOutcome, LunId, LunInfo, LunRole};
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// OnLunStateChange: the copies become read/write for good (break).
 pub const NOTIFY_READ_WRITE: u32 = 0x100;
@@ -20,38 +16,6 @@ pub const NOTIFY_LUN_PRE_RECOVERY: u32 = 0x200;
 pub const NOTIFY_LUN_POST_RECOVERY: u32 = 0x400;
 /// OnLunStateChange: mask the copies from this computer.
 pub const DO_MASK_LUNS: u32 = 0x800;
-
-/// A resync under way, with the semantics of IVssAsync (3.10). The array redirects at once (RSY-15), so that it is finished
-/// when ResyncLuns returns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResyncOperation {
-    status: ResyncStatus,
-}
-
-impl ResyncOperation {
-    /// IVssAsync::QueryStatus's *pHrResult: VSS_S_ASYNC_FINISHED.
-    pub fn query_status(&self) -> Hresult {
-        match self.status {
-            ResyncStatus::Running => Hresult(0x0004_2309),
-            ResyncStatus::Finished => Hresult::VSS_S_ASYNC_FINISHED,
-            ResyncStatus::Cancelled => Hresult(0x0004_230B),
-            ResyncStatus::Failed(_) => Hresult::VSS_E_PROVIDER_VETO,
-        }
-    }
-
-    /// IVssAsync::Wait: S_OK, at once, whatever the timeout (ASY-3: returns early on completion).
-    pub fn wait(&self, _timeout: Duration) -> Hresult {
-        match self.status {
-            ResyncStatus::Failed(_) => Hresult::VSS_E_PROVIDER_VETO,
-            _ => Hresult::S_OK,
-        }
-    }
-
-    /// IVssAsync::Cancel: VSS_S_ASYNC_FINISHED; what is finished cannot be cancelled.
-    pub fn cancel(&self) -> Hresult {
-        self.query_status()
-    }
-}
 
 impl Provider {
     /// AreLunsSupported: whether a copy of this volume can be made in this context, now (ALS-1..ALS-12). Changes nothing.
@@ -307,6 +271,9 @@ impl Provider {
 
     /// OnLunEmpty: unmaps the copy from this host and deletes it (OLE-1..OLE-10). Repeatable.
     ///
+    /// A failure is recorded by its event and by the tag that the copy keeps on the array (OLE-10). Nothing is deleted later
+    /// by itself: VSS was told of the failure, keeps the shadow copy, and calls again.
+    ///
     /// # Errors
     /// VSS_E_PROVIDER_VETO: not a copy of this array, or the array failed; the LUN is untouched.
     pub fn on_lun_empty(&self, lun: &LunDescription) -> Result<(), Hresult> {
@@ -331,7 +298,9 @@ impl Provider {
     /// OnLunStateChange: masks copies from this host, and turns broken ones into ordinary LUNs (OLS-1..OLS-9); the other
     /// flags ask for nothing. `originals` are informative.
     ///
-    /// Where both are asked, the mask comes first, unlike OLS-3: once broken, a LUN is out of the provider's reach.
+    /// Where both are asked, the mask comes first, unlike OLS-3: once broken, a LUN is out of the provider's reach. The other
+    /// order could not be repeated either: after a lost answer between the two, the mask of a LUN that is broken by then is
+    /// refused like that of any original. What is reached in the end is the same.
     ///
     /// # Errors
     /// E_INVALIDARG (as many originals as copies, or none), VSS_E_PROVIDER_VETO.
@@ -362,58 +331,13 @@ impl Provider {
         }
         if flags & NOTIFY_READ_WRITE != 0 {
             self.array.break_copies(call.budget.left()?, ids)?;
+            self.tell_unless_space_suffices(call, ids);
         }
         Ok(())
     }
 
-    /// ResyncLuns: overwrites each target with its copy's contents, inside the array (RSY-1..RSY-17).
-    ///
-    /// # Errors
-    /// E_INVALIDARG (lists of different length), VSS_E_INSUFFICIENT_STORAGE, E_NOTIMPL (the array cannot),
-    /// VSS_E_PROVIDER_VETO; nothing was started.
-    pub fn resync_luns(
-        &self,
-        copies: &[LunDescription],
-        targets: &[LunDescription],
-    ) -> Result<ResyncOperation, Hresult> {
-        let mut call = self.call(Method::ResyncLuns, None, budget::RESYNC);
-        let result = self.resync(&mut call, copies, targets);
-        call.conclude(result)
-    }
-
-    fn resync(
-        &self,
-        call: &mut Call<'_>,
-        copies: &[LunDescription],
-        targets: &[LunDescription],
-    ) -> Result<ResyncOperation, Failure> {
-        if copies.len() != targets.len() {
-            return Err(Failure::quiet(Hresult::E_INVALIDARG));
-        }
-        let (copies, targets) = (self.known(copies)?, self.known(targets)?);
-        call.luns.clone_from(&targets);
-        if copies.iter().zip(&targets).any(|(c, t)| c == t) {
-            let cause = "a target is its own source";
-            return Err(Failure::veto(EventKind::ResyncRefused, cause));
-        }
-        let pairs: Vec<ResyncPair> = copies
-            .into_iter()
-            .zip(targets)
-            .map(|(copy, target)| ResyncPair { copy, target })
-            .collect();
-        let status = if pairs.is_empty() {
-            ResyncStatus::Finished
-        } else {
-            call.budget
-                .left()
-                .and_then(|within| self.array.resync(within, ResyncId::new_v4(), &pairs))
-                .map_err(|e| call.failed(&e))?
-        };
-        Ok(ResyncOperation { status })
-    }
-
     /// The LUNs' ids; a foreign LUN is VETO.
-    fn known(&self, luns: &[LunDescription]) -> Result<Vec<LunId>, Failure> {
+    pub(super) fn known(&self, luns: &[LunDescription]) -> Result<Vec<LunId>, Failure> {
         identity::lun_ids(self.settings.lun_of, luns).map_err(|index| {
             let cause = format!("LUN {} of the call is not on this array", index + 1);
             Failure::veto(EventKind::NotOurLun, cause)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use crate::support::{HOST, LUN_BYTES, OK, Rig, VETO, code, set};
+use crate::support::{HOST, LUN_BYTES, Rig, VETO, code, set};
+use array_api::LunRole;
 use array_api::simulated::{Fault, Op};
-use array_api::{ArrayErrorKind as Kind, Capabilities, LunRole};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use uuid::Uuid;
@@ -348,71 +348,4 @@ fn t204_state_change_without_originals_or_copies() {
     assert_eq!(uneven, Err(Hresult::E_INVALIDARG));
     assert_eq!(code(p.on_lun_state_change(&one, None, DO_MASK_LUNS)), VETO);
     assert!(rig.array.mapped_to(rig.luns[0]).contains(HOST));
-}
-
-/// T-210, T-213, T-219, T-220, T-313, RSY-2, RSY-7, RSY-13, RSY-15; T-226: no set is touched.
-#[test]
-fn t210_t213_t220_t313_resync_is_finished_at_once() {
-    let rig = Rig::new(4);
-    rig.array.set_resync_right(HOST, true);
-    for lun in &rig.luns {
-        rig.array.write(*lun, 1);
-    }
-    let told = rig.full(set(1));
-    for lun in &rig.luns {
-        rig.array.write(*lun, 2);
-    }
-    rig.reach(State::Prepared, set(2));
-    let operation = rig.provider.resync_luns(&told, &rig.volume());
-    let operation = operation.expect("the array can");
-    assert_eq!(operation.wait(Duration::MAX), OK);
-    assert_eq!(operation.query_status(), Hresult::VSS_S_ASYNC_FINISHED);
-    assert_eq!(operation.cancel(), Hresult::VSS_S_ASYNC_FINISHED);
-    for lun in &rig.luns {
-        assert_eq!(rig.array.read(*lun), Some(1));
-    }
-    assert_eq!(rig.state(), State::Prepared);
-}
-
-/// T-211, RSY-4.
-#[test]
-fn t211_larger_target_gets_the_copys_size() {
-    let rig = Rig::new(1);
-    rig.array.set_resync_right(HOST, true);
-    let told = rig.full(set(1));
-    let larger = rig.array.create_lun(2 * LUN_BYTES, &[HOST]);
-    let targets = rig.devices(&[larger]);
-    assert!(rig.provider.resync_luns(&told, &targets).is_ok());
-    assert_eq!(rig.array.size_bytes(larger), Some(LUN_BYTES));
-}
-
-/// T-215, T-223, T-224, T-225, RSY-5, RSY-12, RSY-14, RSY-16, RSY-17.
-#[test]
-fn t215_t223_t224_t225_resync_refusals() {
-    let rig = Rig::new(1);
-    rig.array.set_resync_right(HOST, true);
-    let told = rig.full(set(1));
-    let volume = rig.volume();
-    let resync = |copies, targets| rig.provider.resync_luns(copies, targets);
-    assert_eq!(code(resync(&told, &[])), Hresult::E_INVALIDARG);
-    let nothing = resync(&[], &[]).expect("nothing to do");
-    assert_eq!(nothing.query_status(), Hresult::VSS_S_ASYNC_FINISHED);
-    assert_eq!(code(resync(&told, &told)), VETO);
-    rig.array.fault(Op::Resync, Fault::Err(Kind::NoSpace));
-    let short = Hresult::VSS_E_INSUFFICIENT_STORAGE;
-    assert_eq!(code(resync(&told, &volume)), short);
-    rig.array.heal();
-    rig.array.set_resync_right(HOST, false);
-    assert_eq!(code(resync(&told, &volume)), VETO);
-    rig.array.set_capabilities(Capabilities {
-        differential: true,
-        plex: false,
-        transportable: true,
-        persistent: true,
-        resync: false,
-        luns_per_set_max: 8,
-    });
-    rig.forget_events();
-    assert_eq!(code(resync(&told, &volume)), Hresult::E_NOTIMPL);
-    assert_eq!(rig.events(), []);
 }

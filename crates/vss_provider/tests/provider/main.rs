@@ -6,6 +6,8 @@ mod faults;
 mod luns;
 mod questions;
 mod random;
+mod resync;
+mod space;
 mod support;
 mod table;
 mod threads;

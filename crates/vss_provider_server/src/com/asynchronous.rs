@@ -13,6 +13,9 @@ use vss_provider::{Hresult, Method, Provider, ResyncOperation};
 use windows::Win32::Storage::Vss::{IVssAsync, IVssAsync_Impl};
 use windows::core::{HRESULT, implement};
 
+/// IVssAsync::Wait without a limit.
+const INFINITE: u32 = u32::MAX;
+
 /// An operation that the array carries out. Lives as long as its caller wants, also longer than the provider's object (ASY-5).
 #[implement(IVssAsync, Agile = false)]
 pub(super) struct AsyncResync {
@@ -44,8 +47,10 @@ impl IVssAsync_Impl for AsyncResync_Impl {
     }
 
     fn Wait(&self, milliseconds: u32) -> windows::core::Result<()> {
-        // INFINITE is 49 days here. It makes no difference: the operation is finished when it is handed out.
-        let timeout = Duration::from_millis(milliseconds.into());
+        let timeout = match milliseconds {
+            INFINITE => Duration::MAX,
+            milliseconds => Duration::from_millis(milliseconds.into()),
+        };
         self.answer(|| self.operation.wait(timeout))
     }
 
