@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "vss_rig",
         &["vss_standin", "vss_provider", "array_api", "reserve"],
     ),
+    ("fuzzing", &["vss_provider", "array_api"]),
     ("xtask", &[]),
 ];
 

@@ -8,6 +8,7 @@
 
 mod arrows;
 mod check;
+mod fuzz;
 mod package;
 mod permits;
 mod requirements;
@@ -29,6 +30,7 @@ Commands:
   test            everything: set-up, check, all tests, all scenarios, the demo and its sabotages
   check           the gate: format, clippy, docs, licences, dependency arrows, unsafe permits, tidy
   requirements    which requirement of docs/requirements.md is shown by which test (--json for machines)
+  fuzz            throw inputs at the provider (--minutes N, else 10), guided by coverage where nightly is there
   build           the programs for both systems; those for Windows go to target/windows
   setup           install what is missing, and nothing else
   package         release builds of everything that is installed somewhere, with checksums, in dist/
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Some("check") => no_more(&rest)
             .and_then(|()| setup::ensure_all())
             .and_then(|()| check::all()),
+        Some("fuzz") => fuzz::run(&rest),
         Some("requirements") => requirements::print(&rest),
         Some("package") => no_more(&rest).and_then(|()| package::package()),
         Some("build") => no_more(&rest)

@@ -34,6 +34,7 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_FUZZ: &str = "0.13.2";
 
 /// Everything that `demo` and `test` need.
 pub(crate) fn ensure_all() -> Result<(), Failure> {
@@ -43,31 +44,38 @@ pub(crate) fn ensure_all() -> Result<(), Failure> {
 
 /// Where cargo-deny is: on the path, or in the project's own tools, built there on first use.
 pub(crate) fn ensure_cargo_deny() -> Result<PathBuf, Failure> {
+    ensure_tool("cargo-deny", CARGO_DENY)
+}
+
+/// Where cargo-fuzz is, likewise.
+pub(crate) fn ensure_cargo_fuzz() -> Result<PathBuf, Failure> {
+    ensure_tool("cargo-fuzz", CARGO_FUZZ)
+}
+
+fn ensure_tool(name: &str, version: &str) -> Result<PathBuf, Failure> {
     let tools = target_dir().join("tools");
-    let own = tools.join("bin/cargo-deny");
-    for candidate in [PathBuf::from("cargo-deny"), own.clone()] {
+    let own = tools.join("bin").join(name);
+    for candidate in [PathBuf::from(name), own.clone()] {
         if output(Command::new(&candidate).arg("--version")).is_some() {
             return Ok(candidate);
         }
     }
-    println!("xtask: building cargo-deny {CARGO_DENY} into target/tools (once, some minutes)");
+    println!("xtask: building {name} {version} into target/tools (once, some minutes)");
     let mut command = cargo([
         "install",
         "--locked",
         "--quiet",
-        // Unoptimised, it checks our tree in a second all the same, and is built in half the time.
+        // Unoptimised, it does our work in no time all the same, and is built in half the time.
         "--debug",
-        "cargo-deny",
+        name,
         "--version",
-        CARGO_DENY,
+        version,
         "--root",
     ]);
     command
         .arg(&tools)
         .env("CARGO_TARGET_DIR", tools.join("build"));
-    timed("build cargo-deny", || {
-        run_logged(&mut command, "cargo-deny")
-    })?;
+    timed(&format!("build {name}"), || run_logged(&mut command, name))?;
     // A hundred megabytes of intermediate files that nobody needs again.
     std::fs::remove_dir_all(tools.join("build")).ok();
     Ok(own)
