@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which initiator sees which LUNs.
 
-use scsi::{LogicalUnit, Nexus};
+use scsi::{LogicalUnit, Nexus, UnitAttention};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
@@ -77,6 +77,17 @@ impl HostView {
         });
     }
 
+    /// Tells every session of the host that a LUN has another size now (06/2A/09), if the host sees it.
+    pub fn capacity_changed(&self, unit: &Arc<LogicalUnit>) {
+        let state = self.lock();
+        let luns = state.luns.iter();
+        for (lun, _) in luns.filter(|(_, present)| Arc::ptr_eq(present, unit)) {
+            for nexus in state.nexuses.iter().filter_map(Weak::upgrade) {
+                nexus.establish(*lun, UnitAttention::CapacityChanged);
+            }
+        }
+    }
+
     /// The disks that the host sees, by LUN; without the controller.
     pub fn luns(&self) -> BTreeMap<u8, Arc<LogicalUnit>> {
         let mut luns = (*self.map()).clone();
@@ -122,6 +133,23 @@ mod tests {
         view.watch(&nexus);
         view.set_luns(BTreeMap::from([(1, disk)]));
         assert_eq!(nexus.take(0), None);
+    }
+
+    /// T-211, RSY-4: the size of a disk is read again by those who see it, and by nobody else.
+    #[test]
+    fn t211_capacity_changed_is_told_to_sessions_that_see_the_unit() {
+        let (one, two) = (unit(), unit());
+        let [sees, other] = [&one, &two].map(|disk| {
+            let view = HostView::new(unit());
+            view.set_luns(BTreeMap::from([(1, Arc::clone(disk))]));
+            let nexus = Arc::new(Nexus::new());
+            nexus.take(1);
+            view.watch(&nexus);
+            view.capacity_changed(&one);
+            nexus
+        });
+        assert_eq!(sees.take(1).unwrap().to_string(), "06/2a/09");
+        assert_eq!(other.take(1), None);
     }
 
     #[test]

@@ -140,9 +140,10 @@ impl Inner {
             let head = Head {
                 lineage: row.lineage,
                 epoch: 0,
+                size_bytes: row.size_bytes,
             };
             catalog.lineages.entry(row.lineage).or_default().lun = Some(id);
-            luns.insert(id, LunState::new(id, row.size_bytes, head));
+            luns.insert(id, LunState::new(id, head));
             catalog.luns.insert(id, row);
         }
         Ok(())
@@ -229,7 +230,12 @@ impl Inner {
             if sources.contains(&capture.target) || !targets.insert(capture.target) {
                 return Err(StoreError::LunExists(capture.target));
             }
-            check_size(capture.source, source, capture.target, target)?;
+            if source.size_bytes != target.size_bytes {
+                return Err(StoreError::SizeMismatch {
+                    source_id: capture.source,
+                    target_id: capture.target,
+                });
+            }
             let empty = catalog.lineages.get(&target.lineage).is_some_and(|line| {
                 line.parent.is_none() && line.row_count() == 0 && line.epoch == 0
             });
@@ -293,11 +299,11 @@ impl Inner {
         let mut targets = BTreeSet::new();
         for pair in pairs {
             let lun = |id| catalog.luns.get(&id).ok_or(StoreError::UnknownLun(id));
-            let (copy, target) = (lun(pair.copy)?, lun(pair.target)?);
+            lun(pair.copy)?;
+            lun(pair.target)?;
             if copies.contains(&pair.target) || !targets.insert(pair.target) {
                 return Err(StoreError::LunExists(pair.target));
             }
-            check_size(pair.copy, copy, pair.target, target)?;
         }
         Ok(())
     }
@@ -323,6 +329,7 @@ impl Inner {
                     .unwrap_or_else(|| catalog.luns[&pair.target].clone());
                 abandoned.push(row.lineage);
                 row.lineage = census.next_lineage;
+                row.size_bytes = catalog.luns[&pair.copy].size_bytes;
                 forks.push(Fork {
                     parent: catalog.luns[&pair.copy].lineage,
                     child: row.lineage,
@@ -375,24 +382,10 @@ impl Inner {
         for (id, head) in &mut heads {
             if let Some(head) = head.as_mut() {
                 head.lineage = catalog.luns[id].lineage;
+                head.size_bytes = catalog.luns[id].size_bytes;
                 head.epoch = catalog.lineages[&head.lineage].epoch;
             }
         }
-    }
-}
-
-fn check_size(
-    source_id: u128,
-    source: &LunRow,
-    target_id: u128,
-    target: &LunRow,
-) -> Result<(), StoreError> {
-    match source.size_bytes == target.size_bytes {
-        true => Ok(()),
-        false => Err(StoreError::SizeMismatch {
-            source_id,
-            target_id,
-        }),
     }
 }
 

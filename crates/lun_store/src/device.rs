@@ -19,6 +19,8 @@ const PARTS_ALL: u16 = u16::MAX;
 pub(crate) struct LunDevice {
     pub(crate) inner: Arc<Inner>,
     pub(crate) lun: Arc<LunState>,
+    /// As it was when this was made.
+    size_bytes: u64,
 }
 
 /// A stretch of a request inside one unit (leaf, chunk).
@@ -80,6 +82,13 @@ fn gone(lun: &LunState) -> BlockError {
     )
 }
 
+fn resized(lun: &LunState) -> BlockError {
+    BlockError::new(
+        ErrorKind::OutOfRange,
+        format!("LUN {:032x} has another size now", lun.id),
+    )
+}
+
 fn read_failed(error: io::Error) -> BlockError {
     let kind = match error.kind() {
         io::ErrorKind::UnexpectedEof => ErrorKind::Medium,
@@ -110,7 +119,7 @@ struct Target {
 impl BlockDevice for LunDevice {
     fn geometry(&self) -> Geometry {
         Geometry {
-            size_bytes: self.lun.size_bytes,
+            size_bytes: self.size_bytes,
             logical_block_bytes: 512,
             physical_block_bytes: PART_BYTES as u32,
         }
@@ -119,6 +128,9 @@ impl BlockDevice for LunDevice {
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), BlockError> {
         let head = self.lun.head.shared();
         let head = head.as_ref().ok_or_else(|| gone(&self.lun))?;
+        if offset + buf.len() as u64 > head.size_bytes {
+            return Err(resized(&self.lun));
+        }
         for span in spans(offset, buf.len() as u64, LEAF_BYTES) {
             let out = &mut buf[span.range];
             let leaf = self
@@ -162,7 +174,7 @@ impl BlockDevice for LunDevice {
         let end = offset + length_bytes;
         let first = offset.next_multiple_of(PART_BYTES);
         // What lies behind the LUN's end in its last part is nobody's, so that part counts as whole.
-        let last = match end == self.lun.size_bytes {
+        let last = match end == self.size_bytes {
             true => end.next_multiple_of(PART_BYTES),
             false => end / PART_BYTES * PART_BYTES,
         };
@@ -180,6 +192,17 @@ impl BlockDevice for LunDevice {
 }
 
 impl LunDevice {
+    /// The LUN as it is now.
+    pub(crate) fn new(inner: Arc<Inner>, lun: Arc<LunState>) -> Result<Self, BlockError> {
+        let head = *lun.head.shared();
+        let size_bytes = head.ok_or_else(|| gone(&lun))?.size_bytes;
+        Ok(Self {
+            inner,
+            lun,
+            size_bytes,
+        })
+    }
+
     /// Runs one write or unmap: waits for room, passes the gate, and tries once more after getting space back when
     /// there is none.
     fn admitted(
@@ -196,6 +219,10 @@ impl LunDevice {
             let _gate = self.lun.gate.shared();
             let head = self.lun.head.shared();
             let head = head.as_ref().ok_or_else(|| gone(&self.lun))?;
+            // What lies behind the LUN's end has to stay empty, and a range that was checked against the old size may.
+            if head.size_bytes != self.size_bytes {
+                return Err(resized(&self.lun));
+            }
             self.inner
                 .check_writable()
                 .map_err(StoreError::into_block)?;

@@ -51,9 +51,8 @@ impl Inner {
             let Ok(lun) = self.lun(id) else {
                 continue;
             };
-            let device = LunDevice {
-                inner: Arc::clone(self),
-                lun,
+            let Ok(device) = LunDevice::new(Arc::clone(self), lun) else {
+                continue;
             };
             if let Err(error) = device.fold_leaf(number) {
                 tracing::warn!(lun = %format!("{id:032x}"), %error, "two chunks stay apart");

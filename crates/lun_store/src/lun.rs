@@ -16,11 +16,12 @@ const DIRTY_LEAVES_MAX: usize = 512;
 const FLUSH_FROM_BYTES: u64 = 4 << 20;
 const FLUSH_FROM_LEAVES: usize = 128;
 
-/// Which rows a LUN writes: the newest version of its lineage.
+/// Which rows a LUN writes, the newest version of its lineage, and how large it is. A resync replaces all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) lineage: u64,
     pub(crate) epoch: u64,
+    pub(crate) size_bytes: u64,
 }
 
 impl Head {
@@ -71,7 +72,6 @@ pub(crate) struct FlushGoal {
 /// A live LUN.
 pub(crate) struct LunState {
     pub(crate) id: u128,
-    pub(crate) size_bytes: u64,
     /// Held shared by each write and unmap, exclusively by what changes versions: the store's own fence, for callers
     /// that have none. Reads pass.
     pub(crate) gate: RwLock<()>,
@@ -84,10 +84,9 @@ pub(crate) struct LunState {
 }
 
 impl LunState {
-    pub(crate) fn new(id: u128, size_bytes: u64, head: Head) -> Arc<Self> {
+    pub(crate) fn new(id: u128, head: Head) -> Arc<Self> {
         Arc::new(Self {
             id,
-            size_bytes,
             gate: RwLock::new(()),
             head: RwLock::new(Some(head)),
             gone: AtomicBool::new(false),

@@ -250,8 +250,9 @@ fn open_locked(dir: &Path, directory: File) -> Result<Arc<Inner>, StoreError> {
         let head = Head {
             lineage: row.lineage,
             epoch: catalog.lineages[&row.lineage].epoch,
+            size_bytes: row.size_bytes,
         };
-        (id, LunState::new(id, row.size_bytes, head))
+        (id, LunState::new(id, head))
     });
     let luns = luns.collect();
     let lineages: Vec<u64> = catalog.lineages.keys().copied().collect();

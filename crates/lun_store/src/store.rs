@@ -49,7 +49,7 @@ pub struct Capture {
 pub struct Resync {
     /// The LUN to read.
     pub copy: u128,
-    /// The LUN to overwrite, of the same size.
+    /// The LUN to overwrite. It gets the copy's size.
     pub target: u128,
 }
 
@@ -74,6 +74,8 @@ pub struct Usage {
     pub capacity_bytes: u64,
     /// Space free for new data in bytes.
     pub free_bytes: u64,
+    /// A write that needs new space fails now, for want of it in the store or in the file system under it.
+    pub refuses_new_data: bool,
     /// Number of LUNs.
     pub luns: usize,
 }
@@ -179,8 +181,8 @@ impl Store {
         let luns: Result<Vec<_>, _> = luns.iter().map(|id| self.inner.lun(*id)).collect();
         self.inner.flush(luns?)
     }
-    /// Overwrites each target with its copy, all in one transaction, at once; `owners` are stored with it. Copies
-    /// stay as they are.
+    /// Overwrites each target with its copy, size included, all in one transaction, at once; `owners` are stored with it.
+    /// Copies stay as they are.
     pub fn resync(&self, pairs: &[Resync], owners: &[(u128, Vec<u8>)]) -> Result<(), StoreError> {
         let (pairs, owners) = (pairs.to_vec(), owners.to_vec());
         self.inner
@@ -209,18 +211,20 @@ impl Store {
         })
     }
     /// The LUN as a device; a live object that answers [`block::ErrorKind::Gone`] after the LUN was deleted or the store
-    /// closed. All devices of one LUN are the same LUN.
+    /// closed. All devices of one LUN are the same LUN. One from before a [`Store::resync`] that changed the LUN's size keeps
+    /// that size, reads what is still there and takes no writes: take a new one.
     pub fn device(&self, id: u128) -> Result<Arc<dyn BlockDevice>, StoreError> {
-        Ok(Arc::new(LunDevice {
-            lun: self.inner.lun(id)?,
-            inner: Arc::clone(&self.inner),
-        }))
+        let lun = self.inner.lun(id)?;
+        let device = LunDevice::new(Arc::clone(&self.inner), lun);
+        Ok(Arc::new(device.map_err(StoreError::Block)?))
     }
     /// The store's space.
     pub fn usage(&self) -> Usage {
         let luns = self.inner.catalog.shared().luns.len();
+        let has_headroom = self.inner.has_headroom();
         let allocator = self.inner.allocator.locked();
         Usage {
+            refuses_new_data: allocator.free_count() == 0 || !has_headroom,
             // The first chunk holds the header.
             capacity_bytes: u64::from(allocator.chunk_count() - 1) * CHUNK_BYTES,
             free_bytes: u64::from(allocator.free_count()) * CHUNK_BYTES,

@@ -17,6 +17,8 @@ pub enum UnitAttention {
     Reset,
     /// 2Fh/00h: another initiator cleared the task set.
     CommandsCleared,
+    /// 2Ah/09h: READ CAPACITY has something new to tell.
+    CapacityChanged,
 }
 
 impl UnitAttention {
@@ -26,6 +28,7 @@ impl UnitAttention {
             Self::PowerOn => Sense::unit_attention(0x29, 0x00),
             Self::Reset => Sense::unit_attention(0x29, 0x03),
             Self::CommandsCleared => Sense::unit_attention(0x2f, 0x00),
+            Self::CapacityChanged => Sense::unit_attention(0x2a, 0x09),
         }
     }
 }

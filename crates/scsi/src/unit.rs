@@ -7,7 +7,7 @@ use crate::sense::Sense;
 use crate::{sbc, spc};
 use block::{Disk, WriteFence};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Most bytes that one READ, WRITE or comparing VERIFY moves; page B0h says so (MAXIMUM TRANSFER LENGTH).
 pub const TRANSFER_BYTES_MAX: u64 = 4 << 20;
@@ -19,7 +19,8 @@ pub struct LogicalUnit {
 
 enum Kind {
     Disk {
-        disk: Disk,
+        /// Replaced when the LUN gets another size. Commands under way go on with the one that they began with.
+        disk: RwLock<Disk>,
         fence: Arc<WriteFence>,
         identity: Identity,
     },
@@ -114,11 +115,22 @@ impl LogicalUnit {
         identity.assert_fits();
         Arc::new(Self {
             kind: Kind::Disk {
-                disk,
+                disk: RwLock::new(disk),
                 fence,
                 identity,
             },
         })
+    }
+
+    /// The disk has another size from now on. Who sees the LUN has to be told: [`crate::UnitAttention::CapacityChanged`].
+    ///
+    /// # Panics
+    /// If this is no disk.
+    pub fn set_disk(&self, next: Disk) {
+        let Kind::Disk { disk, .. } = &self.kind else {
+            panic!("only a disk has a size");
+        };
+        *disk.write().unwrap_or_else(PoisonError::into_inner) = next;
     }
 
     /// The array itself, for LUN 0.
@@ -161,7 +173,8 @@ impl LogicalUnit {
         let operation = opcode.parse(&padded)?;
         let data_out_bytes = match &self.kind {
             Kind::Disk { disk, .. } => {
-                sbc::check(&operation, disk.geometry(), opcode.transfer_length_byte())?
+                let geometry = current(disk).geometry();
+                sbc::check(&operation, geometry, opcode.transfer_length_byte())?
             }
             Kind::Controller { .. } | Kind::Absent => 0,
         };
@@ -212,7 +225,7 @@ impl LogicalUnit {
                 spc::report_opcodes(query, timeouts, here).map(|data| cut(data, allocation))
             }
             operation => match &self.kind {
-                Kind::Disk { disk, .. } => sbc::execute(&operation, disk, data_out),
+                Kind::Disk { disk, .. } => sbc::execute(&operation, &current(disk), data_out),
                 // `find` lets none of these through.
                 Kind::Controller { .. } | Kind::Absent => Err(Sense::INVALID_OPCODE),
             },
@@ -243,11 +256,15 @@ impl LogicalUnit {
                 spc::TYPE_DISK,
                 page,
                 identity,
-                Some(disk.geometry()),
+                Some(current(disk).geometry()),
                 context,
             ),
         }
     }
+}
+
+fn current(disk: &RwLock<Disk>) -> Disk {
+    disk.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 impl Extent {

@@ -265,6 +265,40 @@ fn resync_gives_target_the_copy_and_keeps_the_copy() {
     assert!(all(&disk(&store, 2), 0, MIB, 1));
 }
 
+/// T-211, T-212, RSY-4: larger and smaller targets get the size of the copy, in one transaction.
+#[test]
+fn t211_resync_gives_targets_the_size_of_the_copy() {
+    let (dir, store) = store(64);
+    for (id, size) in [(1, SIZE), (3, 2 * SIZE), (4, SIZE / 2)] {
+        store.create_lun(id, size, b"").unwrap();
+        fill(&disk(&store, id), size - MIB, MIB, id as u8);
+    }
+    snapshot(&store, 1, 2);
+    let (larger, smaller) = (disk(&store, 3), disk(&store, 4));
+    let pairs = [3, 4].map(|target| Resync { copy: 2, target });
+
+    store.resync(&pairs, &[]).unwrap();
+
+    let refused = [
+        larger.read(SIZE, &mut [0; 512]).unwrap_err(),
+        larger.write(SIZE, &[9; 512]).unwrap_err(),
+        larger.write(0, &[9; 512]).unwrap_err(),
+        smaller.write(0, &[9; 512]).unwrap_err(),
+    ];
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::OutOfRange, "{error}");
+    }
+    assert!(all(&larger, SIZE - MIB, MIB, 1), "what is left can be read");
+    let store = reopen(dir.path(), store);
+    for target in [3, 4] {
+        assert_eq!(store.lun(target).unwrap().size_bytes, SIZE);
+        let target = disk(&store, target);
+        assert!(all(&target, SIZE - MIB, MIB, 1));
+        fill(&target, SIZE - MIB, MIB, 8);
+    }
+    assert!(all(&disk(&store, 2), SIZE - MIB, MIB, 1), "the copy stays");
+}
+
 #[test]
 fn resync_of_several_with_owner_is_one_transaction() {
     let (_dir, store) = store(64);
