@@ -2,7 +2,7 @@
 //! What the admin command line and the daemon say to each other over the unix socket: one request, one answer, JSON.
 //! The values of the answers are what `shadowlun --json` prints.
 
-use array_api::{CopyInfo, LunId, LunIdentity, Orphan, SetId, SnapshotId};
+use array_api::{CopyInfo, LunId, LunIdentity, Orphan, SetId, SnapshotId, SpaceLevel};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -227,6 +227,10 @@ pub struct Status {
     pub capacity_bytes: u64,
     /// Space free for new data in bytes.
     pub free_bytes: u64,
+    /// What that means.
+    pub space: SpaceLevel,
+    /// Hosts are warned with less free space, in bytes.
+    pub warn_free_bytes: u64,
     /// No copy is made with less free space, in bytes.
     pub free_floor_bytes: u64,
     /// Number of LUNs, copies included.

@@ -28,6 +28,8 @@ type Answer<T> = Result<Json<T>, Refusal>;
 
 /// A host that announces a body and does not send it must not keep its connection for ever.
 const BODY_MAX: Duration = Duration::from_secs(10);
+/// Who asks for the end of a resync holds a thread for so long at most.
+const RESYNC_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The routes of the host API.
 pub fn router(service: Arc<Service>) -> Router {
@@ -237,7 +239,7 @@ async fn info(
     State(service): Shared,
     Extension(Caller(host)): Extension<Caller>,
 ) -> Answer<ArrayInfo> {
-    answer(move || Ok(service.info(&host))).await
+    answer(move || service.info(&host)).await
 }
 
 /// Copies of this host that VSS may not know or may have lost sight of.
@@ -357,7 +359,8 @@ async fn resync_status(
     Body(body): Body<wire::ResyncStatusRequest>,
 ) -> Answer<wire::ResyncAnswer> {
     answer(move || {
-        let status = service.resync_status(&host, body.id)?;
+        let wait = Duration::from_millis(body.wait_ms.into()).min(RESYNC_WAIT_MAX);
+        let status = service.resync_status(&host, body.id, wait)?;
         Ok(wire::ResyncAnswer { status })
     })
     .await
@@ -372,7 +375,7 @@ async fn cancel_resync(
     Body(body): Body<wire::CancelResyncRequest>,
 ) -> Answer<wire::ResyncAnswer> {
     answer(move || {
-        let status = service.resync_status(&host, body.id)?;
+        let status = service.cancel_resync(&host, body.id)?;
         Ok(wire::ResyncAnswer { status })
     })
     .await

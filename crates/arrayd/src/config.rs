@@ -33,6 +33,9 @@ capacity = "1TiB"
 # No copy is prepared or committed with less free space than this, in the store or in the file system under it. Default:
 # the smaller of 1 GiB and 5 % of the capacity.
 # free_floor = "1GiB"
+# With less free space than this, hosts are warned: the array says so in its log and to each provider that asks. Default:
+# 10 % of the capacity.
+# warn_free = "100GiB"
 
 [api]
 # HTTPS for the hosts. Port 0 lets the system choose.
@@ -44,6 +47,9 @@ listen = "127.0.0.1:8443"
 # Loopback only, until the target can ask initiators for a secret (CHAP). Port 0 lets the system choose.
 listen = ["127.0.0.1:3260"]
 target = "iqn.2026-01.net.shadowlun:array"
+# Windows remembers a disk by its LUN number for a while. A freed number rests this long before a host gets it again, as
+# long as that host has others.
+number_rest_minutes = 10
 
 [identity]
 # Company id of the NAA designators of new LUNs: 6 hexadecimal digits, locally administered until a site has its own.
@@ -69,6 +75,8 @@ pub struct Config {
     pub capacity_bytes: u64,
     /// Least free space for new copies, in bytes; `None` for the smaller of 1 GiB and 5 % of the store's capacity.
     pub free_floor_bytes: Option<u64>,
+    /// Free space below which hosts are warned, in bytes; `None` for 10 % of the store's capacity.
+    pub warn_free_bytes: Option<u64>,
     /// Where the management interface listens.
     pub api_listen: SocketAddr,
     /// `HOST:PORT` for enrolment lines; `None` for the address listened on.
@@ -77,6 +85,8 @@ pub struct Config {
     pub iscsi_listen: Vec<SocketAddr>,
     /// Name of the iSCSI target.
     pub target_iqn: String,
+    /// A freed LUN number is not used again earlier, unless the host has no other.
+    pub number_rest: Duration,
     /// Company id of new LUNs' NAA designators.
     pub oui: Oui,
     /// From arm to the capture.
@@ -153,6 +163,7 @@ fn default_log() -> String {
 struct Store {
     capacity: ByteSize,
     free_floor: Option<ByteSize>,
+    warn_free: Option<ByteSize>,
 }
 
 impl Default for Store {
@@ -160,6 +171,7 @@ impl Default for Store {
         Self {
             capacity: ByteSize(1 << 40),
             free_floor: None,
+            warn_free: None,
         }
     }
 }
@@ -185,6 +197,7 @@ impl Default for Api {
 struct Iscsi {
     listen: Vec<SocketAddr>,
     target: String,
+    number_rest_minutes: u64,
 }
 
 impl Default for Iscsi {
@@ -192,6 +205,7 @@ impl Default for Iscsi {
         Self {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3260)],
             target: "iqn.2026-01.net.shadowlun:array".to_owned(),
+            number_rest_minutes: 10,
         }
     }
 }
@@ -267,10 +281,12 @@ impl File {
             log: self.log,
             capacity_bytes,
             free_floor_bytes,
+            warn_free_bytes: self.store.warn_free.map(|size| size.0),
             api_listen: self.api.listen,
             api_advertise: self.api.advertise,
             iscsi_listen: self.iscsi.listen,
             target_iqn: self.iscsi.target,
+            number_rest: Duration::from_secs(60 * self.iscsi.number_rest_minutes),
             oui: oui.unwrap_or(Oui::LOCAL),
             commit_deadline: Duration::from_millis(self.sets.commit_deadline_ms),
             set_idle: Duration::from_secs(60 * self.sets.idle_minutes),
@@ -278,7 +294,7 @@ impl File {
     }
 
     /// Setting, whether it is impossible, and what is possible.
-    fn value_checks(&self) -> [Check; 8] {
+    fn value_checks(&self) -> [Check; 10] {
         let capacity_bytes = self.store.capacity.0;
         let free_floor_bytes = self.store.free_floor.map(|size| size.0);
         let deadline_ms = self.sets.commit_deadline_ms;
@@ -309,6 +325,18 @@ impl File {
                 "store.free_floor",
                 free_floor_bytes.is_some_and(|floor| floor >= capacity_bytes),
                 "it must be below the capacity",
+            ),
+            (
+                "store.warn_free",
+                self.store
+                    .warn_free
+                    .is_some_and(|size| size.0 >= capacity_bytes),
+                "it must be below the capacity",
+            ),
+            (
+                "iscsi.number_rest_minutes",
+                self.iscsi.number_rest_minutes > 60 * 24,
+                "0 minutes to a day fit",
             ),
             (
                 "iscsi.target",
@@ -433,6 +461,14 @@ mod tests {
             (
                 "state_dir = '/x'\n[store]\nfree_floor = '2TiB'",
                 "store.free_floor",
+            ),
+            (
+                "state_dir = '/x'\n[store]\nwarn_free = '2TiB'",
+                "store.warn_free",
+            ),
+            (
+                "state_dir = '/x'\n[iscsi]\nnumber_rest_minutes = 1441",
+                "iscsi.number_rest_minutes",
             ),
             (
                 "state_dir = '/x'\n[store]\ncapacity = '256TiB'",

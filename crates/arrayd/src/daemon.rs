@@ -26,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 /// Name of the admin socket in the state directory.
 pub const ADMIN_SOCKET: &str = "admin.sock";
 const STORE_DIR: &str = "store";
-/// How often idle sets are looked for.
+/// How often idle sets and the space are looked at.
 const JANITOR_PERIOD: Duration = Duration::from_secs(30);
 /// Calls under way at the end get this long.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
@@ -292,7 +292,7 @@ async fn serve(running: Running, signals: [Signal; 2]) {
     let hosts = tokio::spawn(hosts);
     let admin = listen::serve_admin(running.admin, Arc::clone(&service), stopped.clone());
     let admin = tokio::spawn(admin);
-    let janitor = tokio::spawn(discard_idle(service, stopped));
+    let janitor = tokio::spawn(look_after(service, stopped));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -304,14 +304,20 @@ async fn serve(running: Running, signals: [Signal; 2]) {
     }
 }
 
-/// Looks for forgotten sets now and then.
-async fn discard_idle(service: Arc<Service>, mut stop: Stop) {
+/// Looks for forgotten sets and at the space now and then.
+async fn look_after(service: Arc<Service>, mut stop: Stop) {
     loop {
         tokio::select! {
             _ = tokio::time::sleep(JANITOR_PERIOD) => {}
             () = listen::stopped(&mut stop) => return,
         }
         let service = Arc::clone(&service);
-        let _ = tokio::task::spawn_blocking(move || service.discard_idle()).await;
+        let look = move || {
+            service.discard_idle();
+            if let Err(error) = service.space() {
+                tracing::error!(%error, "looking at the space");
+            }
+        };
+        let _ = tokio::task::spawn_blocking(look).await;
     }
 }

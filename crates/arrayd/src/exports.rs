@@ -63,6 +63,14 @@ impl Exports {
         }
     }
 
+    /// Tells every session that sees this disk that it has another size (06/2A/09).
+    pub fn capacity_changed(&self, unit: &Arc<LogicalUnit>) {
+        let views: Vec<_> = self.read().by_host.values().cloned().collect();
+        for view in views {
+            view.capacity_changed(unit);
+        }
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Views> {
         self.views.read().unwrap_or_else(PoisonError::into_inner)
     }

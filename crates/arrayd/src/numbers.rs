@@ -2,20 +2,23 @@
 //! LUN numbers of one host: 1-254, the number freed longest ago first.
 //!
 //! Windows remembers a disk by its address for a while after it is gone; a number that comes back at once can hand it the
-//! new disk under the old one's name. After a restart of the daemon the order of the past is unknown, and numbers above
-//! the highest one in use come first.
+//! new disk under the old one's name. So a freed number rests behind all others; when a host has nothing but numbers that
+//! were freed lately, it gets the one that has rested longest, and the log says so: a copy that cannot be shown would
+//! be the greater harm. After a restart of the daemon the order of the past is unknown, and numbers above the highest one
+//! in use come first.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 /// Lowest number of a disk; 0 is the array itself.
 const FIRST: u8 = 1;
 /// Highest number: 255 and up would need another form of address (SAM-5 4.7.7).
 const LAST: u8 = 254;
 
-/// The free numbers of one host, in the order in which they will be given out.
+/// The free numbers of one host, in the order in which they will be given out, with the time when they were freed.
 #[derive(Clone, Debug)]
 pub struct Numbers {
-    free: VecDeque<u8>,
+    free: VecDeque<(u8, Option<Instant>)>,
 }
 
 impl Numbers {
@@ -25,8 +28,9 @@ impl Numbers {
         let highest = used.last().copied().unwrap_or(0);
         let free = (FIRST..=LAST).filter(|number| !used.contains(number));
         let (after, before): (Vec<u8>, Vec<u8>) = free.partition(|number| *number > highest);
+        let free = after.into_iter().chain(before);
         Self {
-            free: after.into_iter().chain(before).collect(),
+            free: free.map(|number| (number, None)).collect(),
         }
     }
 
@@ -37,18 +41,21 @@ impl Numbers {
 
     /// The next `count` numbers, without taking them; `None` when there are fewer.
     pub fn peek(&self, count: usize) -> Option<Vec<u8>> {
-        (count <= self.free.len()).then(|| self.free.iter().copied().take(count).collect())
+        let next = self.free.iter().map(|(number, _)| *number).take(count);
+        (count <= self.free.len()).then(|| next.collect())
     }
 
-    /// Takes a number that is free.
-    pub fn take(&mut self, number: u8) {
-        self.free.retain(|free| *free != number);
+    /// Takes a number that is free, and says how long it has rested; `None` if it was never freed.
+    pub fn take(&mut self, number: u8, now: Instant) -> Option<Duration> {
+        let place = self.free.iter().position(|(free, _)| *free == number)?;
+        let (_, freed) = self.free.remove(place)?;
+        freed.map(|freed| now.saturating_duration_since(freed))
     }
 
     /// Gives a number back: it is used again last.
-    pub fn give_back(&mut self, number: u8) {
-        debug_assert!(!self.free.contains(&number));
-        self.free.push_back(number);
+    pub fn give_back(&mut self, number: u8, now: Instant) {
+        debug_assert!(self.free.iter().all(|(free, _)| *free != number));
+        self.free.push_back((number, Some(now)));
     }
 }
 
@@ -56,14 +63,18 @@ impl Numbers {
 mod tests {
     use super::*;
 
+    /// T-314, OLE-9: a freed number rests behind all others, and when it is taken at last it is known how long it did.
     #[test]
-    fn numbers_freed_one_comes_back_last() {
+    fn t314_freed_number_comes_back_last() {
+        let start = Instant::now();
         let mut numbers = Numbers::new([]);
-        numbers.take(1);
-        numbers.give_back(1);
+        assert_eq!(numbers.take(1, start), None);
+        numbers.give_back(1, start);
         let all = numbers.peek(254).unwrap();
         assert_eq!((all[0], all[253]), (2, 1));
         assert_eq!(numbers.peek(255), None);
+        let minute = Duration::from_secs(60);
+        assert_eq!(numbers.take(1, start + minute), Some(minute));
     }
 
     #[test]

@@ -75,6 +75,7 @@ impl Bench {
     }
 }
 
+/// T-240, T-241, T-242, SEQ-40: the array dies instead of the provider.
 #[test]
 fn crash_after_prepare_discards_the_set() {
     let bench = Bench::new();
@@ -82,6 +83,7 @@ fn crash_after_prepare_discards_the_set() {
     bench.crash().assert_discarded(set);
 }
 
+/// T-243, SEQ-40.
 #[test]
 fn crash_after_arm_discards_the_set() {
     let bench = Bench::new();
@@ -89,6 +91,7 @@ fn crash_after_arm_discards_the_set() {
     bench.crash().assert_discarded(set);
 }
 
+/// T-245, T-246, SEQ-40.
 #[test]
 fn crash_after_commit_discards_the_unreported_set() {
     let bench = Bench::new();
@@ -96,6 +99,7 @@ fn crash_after_commit_discards_the_unreported_set() {
     bench.crash().assert_discarded(set);
 }
 
+/// T-247, SEQ-40, GTL-12.
 #[test]
 fn crash_after_report_keeps_the_copies_and_repeats_the_report() {
     let bench = Bench::new();
@@ -131,6 +135,7 @@ fn crash_after_report_of_one_source_discards_only_the_other() {
     assert_eq!(error.kind, ArrayErrorKind::UnknownLun);
 }
 
+/// T-247, LOC-8.
 #[test]
 fn crash_after_map_keeps_number_identity_and_contents() {
     let bench = Bench::new();
@@ -178,6 +183,41 @@ fn crash_after_delete_leaves_nothing() {
     );
 }
 
+/// T-197, OLE-5: a copy with much of its own is gone when its deletion returns; the space comes back later, also when the
+/// array dies in between.
+#[test]
+fn t197_deletion_of_a_large_copy_goes_on_after_a_crash() {
+    const LARGE: u64 = 64 * MIB;
+    let bench = Bench::new();
+    let lun = bench.daemon.create_lun("large", LARGE, &["a"]);
+    let number = bench.daemon.number(lun, "a");
+    let fill = |byte: u8| {
+        let write = format!("write -q -P {byte} 0 64M");
+        let output = bench.daemon.qemu_io("a", number, &[&write, "flush"]);
+        assert!(output.status.success(), "{output:?}");
+    };
+    let free = |daemon: &Daemon| daemon.admin(&["status"])["free_bytes"].as_u64().unwrap();
+    fill(1);
+    let copy = copies(&bench.array, &[lun])[0];
+    let before = free(&bench.daemon);
+    fill(2);
+    assert!(
+        before - free(&bench.daemon) >= LARGE,
+        "both have their own data"
+    );
+    assert_eq!(bench.array.delete(WITHIN, copy), Ok(DeleteOutcome::Deleted));
+
+    let bench = bench.crash();
+
+    assert_eq!(bench.daemon.lun_count(), 3);
+    let start = std::time::Instant::now();
+    while free(&bench.daemon) < before {
+        assert!(start.elapsed() < WITHIN, "the space did not come back");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(bench.daemon.holds("a", lun, 2));
+}
+
 #[test]
 fn crash_after_changes_of_hosts_and_groups_keeps_them() {
     let bench = Bench::new();
@@ -194,6 +234,7 @@ fn crash_after_changes_of_hosts_and_groups_keeps_them() {
     assert_eq!(lists(&bench.daemon), before);
 }
 
+/// T-244, SEQ-38, SEQ-40.
 #[test]
 fn crash_during_commits_leaves_each_set_whole_or_gone() {
     let mut bench = Bench::new();

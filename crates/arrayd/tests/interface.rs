@@ -281,3 +281,37 @@ fn tables_show_what_json_says() {
     assert!(shown(&["status"]).contains(&daemon.portal));
     assert!(shown(&["host", "list"]).contains(&support::iqn("a")));
 }
+
+/// LOC-13: a host sees its LUNs under the same numbers on every portal.
+#[test]
+fn lun_numbers_are_the_same_on_every_portal() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = config_text(&dir.path().join("state"), "").replace(
+        "[iscsi]\nlisten = [\"127.0.0.1:0\"]",
+        "[iscsi]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]",
+    );
+    let mut daemon = Daemon::start_with(dir.path(), &text);
+    daemon.add_host("a", &[]);
+    let luns = ["one", "two"].map(|name| daemon.create_lun(name, MIB, &["a"]));
+    let portals = daemon.portal.clone();
+    let portals: Vec<&str> = portals.split(',').collect();
+    assert_eq!(portals.len(), 2);
+    for (byte, lun) in [1, 2].into_iter().zip(luns) {
+        daemon.portal = portals[0].to_owned();
+        daemon.fill("a", lun, byte);
+        daemon.portal = portals[1].to_owned();
+        assert!(daemon.holds("a", lun, byte));
+    }
+}
+
+/// The enrolment line can be piped into `shadowlun-provider enroll -`; with `--json` it is a field.
+#[test]
+fn host_add_prints_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path());
+    let output = daemon.cli(&["host", "add", "a", "--iqn", &support::iqn("a")]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text.trim_end().parse::<Enrolment>().unwrap();
+    daemon.enrol("b", &[]).parse::<Enrolment>().unwrap();
+}

@@ -3,7 +3,7 @@
 
 use crate::admin::{AdminAnswer, GroupView, HostAdded, HostView, LunView, SetView, Status};
 use crate::size::ByteSize;
-use array_api::{CopyInfo, LunState, Orphan};
+use array_api::{CopyInfo, LunState, Orphan, SpaceLevel};
 use comfy_table::{Table, presets};
 
 /// The answer's value, without the name of its kind.
@@ -140,12 +140,9 @@ fn lun_pairs(lun: &LunView) -> Vec<(&'static str, String)> {
     pairs
 }
 
-/// The enrolment line stands alone on its line, to be copied whole.
+/// The enrolment line and nothing else, so that it can be piped into `shadowlun-provider enroll -`.
 fn host_added(added: &HostAdded) -> String {
-    format!(
-        "Host {} was added. Its enrolment line, shown only now:\n{}\n",
-        added.host.name, added.enrolment
-    )
+    format!("{}\n", added.enrolment)
 }
 
 fn host_table(hosts: &[HostView]) -> String {
@@ -227,6 +224,13 @@ fn status_pairs(status: &Status) -> Vec<(&'static str, String)> {
         Some(reason) => format!("refused: {reason}"),
         None => "accepted".to_owned(),
     };
+    let space = match status.space {
+        SpaceLevel::Ample => "ample",
+        SpaceLevel::Low => "low: delete copies, or give the store more space",
+        SpaceLevel::Exhausted => {
+            "exhausted: new data is refused; delete copies, or give the store more space"
+        }
+    };
     vec![
         ("name", status.name.clone()),
         ("version", status.software.clone()),
@@ -238,6 +242,8 @@ fn status_pairs(status: &Status) -> Vec<(&'static str, String)> {
         ("target", status.target_iqn.clone()),
         ("capacity", size(status.capacity_bytes)),
         ("free", size(status.free_bytes)),
+        ("space", space.to_owned()),
+        ("warning below", size(status.warn_free_bytes)),
         ("no copies below", size(status.free_floor_bytes)),
         (
             "LUNs",

@@ -56,7 +56,7 @@ impl Service {
             AdminRequest::SetList => Ok(AdminAnswer::Sets(self.set_list())),
             AdminRequest::SetShow { set } => self.set_show(set).map(AdminAnswer::Set),
             AdminRequest::Orphans => Ok(AdminAnswer::Orphans(self.orphans_where(|_| true))),
-            AdminRequest::Status => Ok(AdminAnswer::Status(Box::new(self.status()))),
+            AdminRequest::Status => Ok(AdminAnswer::Status(Box::new(self.status()?))),
         }
     }
 
@@ -105,7 +105,7 @@ impl Service {
         // The mapping is part of the record, so that a crash leaves the LUN mapped as asked or not there.
         self.create(&mut state, vec![(id, size_bytes, record)], Vec::new())?;
         for (host, number) in map {
-            state.numbers_of(&host).take(number);
+            self.take_number(&mut state, &host, number);
             state.show(&self.exports, &host);
         }
         tracing::info!(lun = %id, name, size_bytes, "created");
@@ -356,14 +356,14 @@ impl Service {
         }
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> Result<Status, ArrayError> {
         let sessions = self.sessions();
-        let usage = self.store.usage();
+        let space = self.space()?;
         let state = self.lock();
         let endpoints = self.endpoints.get();
         let endpoints = endpoints.expect("the admin socket opens after the others");
         let iscsi_addresses = self.lock_target().as_ref().map(iscsi::Target::local_addrs);
-        Status {
+        Ok(Status {
             name: self.config.name.clone(),
             software: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -374,8 +374,10 @@ impl Service {
                 .map(|list| list.to_vec())
                 .unwrap_or_default(),
             target_iqn: self.config.target_iqn.clone(),
-            capacity_bytes: usage.capacity_bytes,
-            free_bytes: usage.free_bytes,
+            capacity_bytes: space.capacity_bytes,
+            free_bytes: space.free_bytes,
+            space: space.level,
+            warn_free_bytes: self.warn_free_bytes,
             free_floor_bytes: self.free_floor_bytes,
             luns: state.luns.len(),
             copies: state
@@ -394,7 +396,7 @@ impl Service {
                 })
                 .collect(),
             refuses_writes: self.store.poisoned(),
-        }
+        })
     }
 
     fn sessions(&self) -> Vec<(String, String)> {

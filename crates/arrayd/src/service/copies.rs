@@ -1,30 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What hosts ask and do with single LUNs: info, query, map, unmap, delete, break, resync, orphans.
+//! What hosts ask and do with single LUNs: info, query, map, unmap, delete, break, orphans.
 
-use super::refusal::{refuse, store_error};
+use super::refusal::refuse;
 use super::{LUNS_PER_SET_MAX, Service, State};
 use array_api::{
     ArrayError, ArrayErrorKind, ArrayInfo, CONTRACT_VERSION, Capabilities, DeleteOutcome, LunId,
-    LunInfo, LunState, OLDEST_CONTRACT_VERSION, Orphan, ResyncId, ResyncPair, ResyncStatus,
-    SpaceLevel,
+    LunInfo, LunState, OLDEST_CONTRACT_VERSION, Orphan,
 };
-use block::{WriteFence, hold_all};
-use lun_store::Resync;
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// Writes to the targets of a resync are held at most so long before it starts.
-const RESYNC_DRAIN_MAX: Duration = Duration::from_secs(2);
-
-/// Finished resyncs whose ids are remembered.
-const RESYNCS_REMEMBERED: usize = 1024;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Service {
     /// Who the array is, what it can do, and how much space it has.
-    pub fn info(&self, host: &str) -> ArrayInfo {
-        let usage = self.store.usage();
-        ArrayInfo {
+    ///
+    /// # Errors
+    /// `Internal`: the system does not tell the space.
+    pub fn info(&self, host: &str) -> Result<ArrayInfo, ArrayError> {
+        let space = self.space()?;
+        Ok(ArrayInfo {
             name: self.config.name.clone(),
             software: env!("CARGO_PKG_VERSION").to_owned(),
             contract_version: CONTRACT_VERSION,
@@ -38,15 +31,15 @@ impl Service {
                 resync: true,
                 luns_per_set_max: u32::try_from(LUNS_PER_SET_MAX).expect("a small number"),
             },
-            capacity_bytes: usage.capacity_bytes,
-            free_bytes: usage.free_bytes,
-            space: SpaceLevel::Ample,
+            capacity_bytes: space.capacity_bytes,
+            free_bytes: space.free_bytes,
+            space: space.level,
             time_unix_ms: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| {
                     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
                 }),
-        }
+        })
     }
 
     /// What the array knows of each LUN, whoever has it mapped (ALS-11).
@@ -129,81 +122,6 @@ impl Service {
         self.set_records(&mut state, records)
     }
 
-    /// Overwrites LUNs with copies, all or none, at once. Writes to the targets are held meanwhile, so that none lands
-    /// half before and half after.
-    pub fn resync(
-        &self,
-        host: &str,
-        id: ResyncId,
-        pairs: &[ResyncPair],
-    ) -> Result<ResyncStatus, ArrayError> {
-        if let Ok(status) = self.resync_status(host, id) {
-            return Ok(status);
-        }
-        let members: BTreeSet<LunId> = pairs
-            .iter()
-            .flat_map(|pair| [pair.copy, pair.target])
-            .collect();
-        let fences = {
-            let mut state = self.lock();
-            let fences = check_resync(&state, host, pairs)?;
-            state.busy.extend(&members);
-            fences
-        };
-        let result = self.overwrite(pairs, &fences);
-        let mut state = self.lock();
-        for member in &members {
-            state.busy.remove(member);
-        }
-        result?;
-        if state.resyncs.len() == RESYNCS_REMEMBERED {
-            state.resyncs.pop_front();
-        }
-        state.resyncs.push_back((host.to_owned(), id));
-        drop(state);
-        for pair in pairs {
-            tracing::warn!(target_lun = %pair.target, copy = %pair.copy, host, "overwritten by resync");
-        }
-        Ok(ResyncStatus::Finished)
-    }
-
-    /// How a resync of this host stands: the store redirects at once, so that one which is known has finished.
-    pub fn resync_status(&self, host: &str, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
-        let state = self.lock();
-        if state.resyncs.iter().any(|(h, i)| h == host && *i == id) {
-            return Ok(ResyncStatus::Finished);
-        }
-        refuse(
-            ArrayErrorKind::UnknownResync,
-            format!("no resync {id} of this host is known"),
-            "start it again",
-        )
-    }
-
-    fn overwrite(
-        &self,
-        pairs: &[ResyncPair],
-        fences: &[Arc<WriteFence>],
-    ) -> Result<(), ArrayError> {
-        let hold = hold_all(fences, Instant::now() + RESYNC_DRAIN_MAX).or_else(|error| {
-            refuse(
-                ArrayErrorKind::FenceTimeout,
-                format!("nothing was overwritten: {error}"),
-                "try again when the array is less busy",
-            )
-        })?;
-        let pairs: Vec<Resync> = pairs
-            .iter()
-            .map(|pair| Resync {
-                copy: pair.copy.0,
-                target: pair.target.0,
-            })
-            .collect();
-        let result = self.store.resync(&pairs, &[]).map_err(store_error);
-        drop(hold);
-        result
-    }
-
     /// This host's copies that VSS may not know or may have lost sight of (SEQ-40).
     pub fn orphans(&self, host: &str) -> Vec<Orphan> {
         self.orphans_where(|creator| creator == host)
@@ -224,7 +142,7 @@ impl Service {
 }
 
 /// A copy that the host may handle and that VSS was told of.
-fn check_told_copy(state: &State, host: &str, id: LunId) -> Result<(), ArrayError> {
+pub(super) fn check_told_copy(state: &State, host: &str, id: LunId) -> Result<(), ArrayError> {
     let lun = state.lun(id)?;
     let Some(tag) = &lun.record.copy else {
         return refuse(
@@ -254,57 +172,4 @@ fn check_told_copy(state: &State, host: &str, id: LunId) -> Result<(), ArrayErro
         );
     }
     Ok(())
-}
-
-/// Checks all pairs before any is touched (RSY-12), and gives the fences of the targets.
-fn check_resync(
-    state: &State,
-    host: &str,
-    pairs: &[ResyncPair],
-) -> Result<Vec<Arc<WriteFence>>, ArrayError> {
-    let allowed = state
-        .catalogue
-        .hosts
-        .get(host)
-        .is_some_and(|host| host.allow_resync);
-    if !allowed {
-        return refuse(
-            ArrayErrorKind::Forbidden,
-            format!("host {host} has no right to overwrite LUNs"),
-            "add the host with `--allow-resync`",
-        );
-    }
-    let targets: BTreeSet<LunId> = pairs.iter().map(|pair| pair.target).collect();
-    let contradict =
-        targets.len() != pairs.len() || pairs.iter().any(|pair| targets.contains(&pair.copy));
-    if pairs.is_empty() || contradict {
-        return refuse(
-            ArrayErrorKind::InvalidRequest,
-            "the pairs name no LUN, a target twice, or a LUN as copy and target",
-            "name each target once",
-        );
-    }
-    let mut fences = Vec::with_capacity(pairs.len());
-    for pair in pairs {
-        check_told_copy(state, host, pair.copy)?;
-        let (copy, target) = (state.lun(pair.copy)?, state.lun(pair.target)?);
-        if !target.record.map.contains_key(host) {
-            return refuse(
-                ArrayErrorKind::Forbidden,
-                format!("LUN {} is not mapped to host {host}", pair.target),
-                "map it to that host first: only what a host sees may it overwrite",
-            );
-        }
-        if copy.size_bytes != target.size_bytes {
-            return refuse(
-                ArrayErrorKind::NotSupported,
-                format!("LUN {} and copy {} differ in size", pair.target, pair.copy),
-                "use a LUN of the same size",
-            );
-        }
-        state.check_idle(pair.copy)?;
-        state.check_idle(pair.target)?;
-        fences.push(Arc::clone(&target.fence));
-    }
-    Ok(fences)
 }

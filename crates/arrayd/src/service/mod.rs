@@ -13,7 +13,9 @@ mod admin;
 mod copies;
 mod hold;
 mod refusal;
+mod resync;
 mod sets;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -23,12 +25,14 @@ use crate::exports::{Exports, controller_identity, scsi_identity};
 use crate::numbers::Numbers;
 use crate::record::{Record, RecordError};
 use crate::sets::{Phase, SnapshotSet};
-use array_api::{ArrayError, ArrayErrorKind, LunId, LunIdentity, LunState, ResyncId, SetId, Token};
+use array_api::{
+    ArrayError, ArrayErrorKind, LunId, LunIdentity, LunState, ResyncId, SetId, SpaceLevel, Token,
+};
 use block::{Disk, WriteFence};
 use lun_store::{NewLun, Store, StoreError};
 use refusal::{refuse, store_error};
 use scsi::LogicalUnit;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -43,10 +47,14 @@ pub struct Service {
     target: Mutex<Option<iscsi::Target>>,
     endpoints: OnceLock<Endpoints>,
     state: Mutex<State>,
-    /// Some set left the phase COMMITTING.
+    /// Some set left the phase COMMITTING, or some resync ended.
     settled: Condvar,
     /// No copy is made with less free space.
     free_floor_bytes: u64,
+    /// With less free space hosts are warned.
+    warn_free_bytes: u64,
+    /// What the log was told last.
+    space_told: Mutex<SpaceLevel>,
 }
 
 /// Where the daemon can be reached, known once it listens.
@@ -65,8 +73,10 @@ struct State {
     numbers: HashMap<String, Numbers>,
     /// LUNs whose content a resync under way replaces or reads.
     busy: BTreeSet<LunId>,
-    /// Who finished which resync, newest last.
-    resyncs: VecDeque<(String, ResyncId)>,
+    /// Resyncs under way, by host.
+    resyncing: BTreeSet<(String, ResyncId)>,
+    /// Resyncs that are over.
+    resyncs: Vec<resync::Finished>,
 }
 
 struct Lun {
@@ -118,7 +128,8 @@ impl Service {
             sets,
             numbers,
             busy: BTreeSet::new(),
-            resyncs: VecDeque::new(),
+            resyncing: BTreeSet::new(),
+            resyncs: Vec::new(),
         };
         for host in state.catalogue.hosts.keys() {
             state.show(&exports, host);
@@ -126,8 +137,11 @@ impl Service {
         let capacity_bytes = store.usage().capacity_bytes;
         let free_floor_bytes = config.free_floor_bytes;
         let free_floor_bytes = free_floor_bytes.unwrap_or((capacity_bytes / 20).min(1 << 30));
+        let warn_free_bytes = config.warn_free_bytes.unwrap_or(capacity_bytes / 10);
         Ok(Self {
             free_floor_bytes,
+            warn_free_bytes,
+            space_told: Mutex::new(SpaceLevel::Ample),
             config,
             store,
             exports,
@@ -326,10 +340,22 @@ impl Service {
         }
         self.set_records(state, records)?;
         for number in numbers {
-            state.numbers_of(host).take(number);
+            self.take_number(state, host, number);
         }
         state.show(&self.exports, host);
         Ok(())
+    }
+
+    fn take_number(&self, state: &mut State, host: &str, number: u8) {
+        let rested = state.numbers_of(host).take(number, Instant::now());
+        if let Some(rested) = rested.filter(|rested| *rested < self.config.number_rest) {
+            tracing::warn!(
+                host,
+                number,
+                ?rested,
+                "a LUN number is used again early, since the host has no other left; Windows may take the LUN for the old one"
+            );
+        }
     }
 
     /// Unmaps LUNs from a host; those not mapped stay so.
@@ -393,7 +419,7 @@ impl State {
 
     fn give_back(&mut self, host: &str, number: u8) {
         if let Some(numbers) = self.numbers.get_mut(host) {
-            numbers.give_back(number);
+            numbers.give_back(number, Instant::now());
         }
     }
 

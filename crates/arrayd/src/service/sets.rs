@@ -561,36 +561,6 @@ impl Service {
             _ => self.check_space(),
         }
     }
-
-    /// A store that refuses writes, or is nearly full, makes no copies.
-    fn check_space(&self) -> Result<(), ArrayError> {
-        if let Some(reason) = self.store.poisoned() {
-            return refuse(
-                ArrayErrorKind::Internal,
-                format!("the store refuses writes: {reason}"),
-                "look at the disks of the array, then restart shadowlund",
-            );
-        }
-        // The data file is sparse: the file system under it may be full long before the store is.
-        let below = rustix::fs::statvfs(&self.config.state_dir).or_else(|error| {
-            refuse(
-                ArrayErrorKind::Internal,
-                format!("the space of the array's file system is not known: {error}"),
-                "look at the disks of the array",
-            )
-        })?;
-        let free = self.store.usage().free_bytes;
-        let free = free.min(below.f_bavail.saturating_mul(below.f_frsize));
-        let floor = self.free_floor_bytes;
-        if free < floor {
-            return refuse(
-                ArrayErrorKind::NoSpace,
-                format!("{free} bytes are free, and below {floor} no copy is made"),
-                "delete copies, or give the store or the file system under it more space",
-            );
-        }
-        Ok(())
-    }
 }
 
 /// What a request for a set that exists comes to, when it is no new snapshot.

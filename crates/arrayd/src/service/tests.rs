@@ -3,8 +3,10 @@
 
 use super::*;
 use crate::admin::{AdminAnswer, AdminRequest};
-use array_api::{CheckRequest, CopyNeeds, PrepareRequest, SnapshotId};
-use block::WritePermit;
+use array_api::{
+    CheckRequest, CopyNeeds, DeleteOutcome, PrepareRequest, ResyncPair, ResyncStatus, SnapshotId,
+};
+use block::{Disk, WritePermit};
 use lun_store::CreateOptions;
 use std::path::Path;
 use std::sync::mpsc;
@@ -54,9 +56,13 @@ impl Bench {
     }
 
     fn create(&self, name: &str) -> LunId {
+        self.create_of(name, MIB)
+    }
+
+    fn create_of(&self, name: &str, size_bytes: u64) -> LunId {
         let answer = self.admin(AdminRequest::LunCreate {
             name: name.to_owned(),
-            size_bytes: MIB,
+            size_bytes,
             hosts: vec![HOST.to_owned()],
         });
         let AdminAnswer::Lun(lun) = answer else {
@@ -96,6 +102,19 @@ impl Bench {
         let (sender, receiver) = mpsc::channel();
         fence.enter(move |permit| sender.send(permit).unwrap());
         receiver.recv().unwrap()
+    }
+
+    fn disk(&self, lun: LunId) -> Disk {
+        Disk::new(self.service.store.device(lun.0).unwrap())
+    }
+
+    fn size_bytes(&self, lun: LunId) -> u64 {
+        let info = self.service.query(HOST, &[lun]);
+        info[0].as_ref().unwrap().size_bytes
+    }
+
+    fn number(&self, lun: LunId) -> u8 {
+        self.service.lock().luns[&lun].record.map[HOST]
     }
 
     fn lun_count(&self) -> usize {
@@ -163,7 +182,7 @@ fn questions_are_answered_while_a_commit_is_blocked() {
             std::thread::yield_now();
         }
         assert_eq!(bench.service.query(HOST, &bench.luns).len(), 2);
-        assert_eq!(bench.service.info(HOST).host, HOST);
+        assert_eq!(bench.service.info(HOST).unwrap().host, HOST);
         // A source under commit must not go away.
         let delete = AdminRequest::LunUnmap {
             lun: "one".to_owned(),
@@ -404,4 +423,198 @@ fn prepare_of_64_luns_takes_one_transaction() {
     let outcome = bench.service.abort(HOST, set, false).unwrap();
     assert_eq!(outcome.discarded.len(), 64);
     assert_eq!(bench.lun_count(), 66);
+}
+
+/// T-211, T-212, T-213, RSY-4: all targets of one call get the size of their copies.
+#[test]
+fn t212_resync_changes_the_size_of_larger_and_smaller_targets() {
+    let bench = Bench::new("");
+    let copies = bench.copies(&bench.luns);
+    let targets = [("larger", 4 * MIB), ("smaller", MIB / 2)];
+    let targets = targets.map(|(name, size_bytes)| bench.create_of(name, size_bytes));
+    let pairs: Vec<ResyncPair> = copies
+        .iter()
+        .zip(targets)
+        .map(|(copy, target)| ResyncPair {
+            copy: *copy,
+            target,
+        })
+        .collect();
+
+    let status = bench.service.resync(HOST, ResyncId::new_v4(), &pairs);
+
+    assert_eq!(status, Ok(ResyncStatus::Finished));
+    for target in targets {
+        assert_eq!(bench.size_bytes(target), MIB);
+    }
+    // Of the new size: a copy of another one could not be captured.
+    bench.copies(&targets);
+}
+
+/// RSY-12: one pair that cannot be, and the other target keeps its size.
+#[test]
+fn resync_refused_for_one_pair_resizes_none() {
+    let bench = Bench::new("");
+    let copies = bench.copies(&bench.luns);
+    let larger = bench.create_of("larger", 4 * MIB);
+    let gone = LunId(5);
+    let pairs = [(copies[0], larger), (copies[1], gone)];
+    let pairs = pairs.map(|(copy, target)| ResyncPair { copy, target });
+
+    let error = bench
+        .service
+        .resync(HOST, ResyncId::new_v4(), &pairs)
+        .unwrap_err();
+
+    assert_eq!(error.kind, ArrayErrorKind::UnknownLun);
+    assert_eq!(bench.size_bytes(larger), 4 * MIB);
+}
+
+/// RSY-3: a repetition of a resync under way starts nothing and gives the same answer; so do the question for its state
+/// and the wish to stop it.
+#[test]
+fn resync_repeated_while_it_runs_overwrites_once() {
+    let bench = Bench::new("");
+    let copies = bench.copies(&bench.luns[..1]);
+    let pair = [ResyncPair {
+        copy: copies[0],
+        target: bench.luns[0],
+    }];
+    let id = ResyncId::new_v4();
+    let permit = bench.write_under_way(bench.luns[0]);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| bench.service.resync(HOST, id, &pair));
+        while bench.service.lock().resyncing.is_empty() {
+            std::thread::yield_now();
+        }
+        let running = bench.service.resync_status(HOST, id, Duration::ZERO);
+        assert_eq!(running, Ok(ResyncStatus::Running));
+        let others = [
+            scope.spawn(|| bench.service.resync(HOST, id, &pair)),
+            scope.spawn(|| bench.service.cancel_resync(HOST, id)),
+        ];
+        drop(permit);
+        assert_eq!(first.join().unwrap(), Ok(ResyncStatus::Finished));
+        for other in others {
+            assert_eq!(other.join().unwrap(), Ok(ResyncStatus::Finished));
+        }
+    });
+    assert_eq!(bench.service.lock().resyncs.len(), 1);
+    let another = bench
+        .service
+        .resync_status("b", id, Duration::ZERO)
+        .unwrap_err();
+    assert_eq!(another.kind, ArrayErrorKind::UnknownResync);
+}
+
+/// T-300, CTX-13, ERR-5: hosts hear of the threshold and then of the end of the space; copies stay as they are.
+#[test]
+fn t300_space_is_low_and_then_exhausted_and_copies_are_unaffected() {
+    let bench = Bench::new("[store]\nwarn_free = \"128MiB\"\nfree_floor = \"1MiB\"\n");
+    let level = || bench.service.info(HOST).unwrap().space;
+    bench.disk(bench.luns[0]).write(0, &[7; 4096]).unwrap();
+    let copy = bench.copies(&bench.luns[..1])[0];
+    let large = bench.disk(bench.create_of("large", 512 * MIB));
+    let piece = vec![1; MIB as usize];
+    assert_eq!(level(), SpaceLevel::Ample);
+
+    for index in 0..130 {
+        large.write(index * MIB, &piece).unwrap();
+    }
+    assert_eq!(level(), SpaceLevel::Low);
+    let refused = (130..512).find_map(|index| large.write(index * MIB, &piece).err());
+    assert_eq!(refused.unwrap().kind(), block::ErrorKind::NoSpace);
+    while bench.service.store.usage().free_bytes > 0 {
+        let used = bench.service.store.usage();
+        let at = 512 * MIB - used.free_bytes;
+        large.write(at, &piece[..64 << 10]).unwrap();
+    }
+
+    assert_eq!(level(), SpaceLevel::Exhausted);
+    let mut found = [0; 4096];
+    bench.disk(copy).read(0, &mut found).unwrap();
+    assert_eq!(found, [7; 4096]);
+    let check = CheckRequest {
+        luns: bench.luns.clone(),
+        needs: CopyNeeds::default(),
+    };
+    assert!(!bench.service.check(HOST, &check).supported);
+    let outcome = bench.service.delete(HOST, copy).unwrap();
+    assert_eq!(outcome, DeleteOutcome::Deleted);
+}
+
+/// T-314, OLE-9: the next copy gets another number than one that was deleted just before.
+#[test]
+fn t314_number_of_a_deleted_copy_is_not_used_for_the_next() {
+    let bench = Bench::new("");
+    let copies = bench.copies(&bench.luns);
+    bench.service.map(HOST, &copies[..1]).unwrap();
+    let freed = bench.number(copies[0]);
+    bench.service.delete(HOST, copies[0]).unwrap();
+
+    bench.service.map(HOST, &copies[1..]).unwrap();
+
+    assert_ne!(bench.number(copies[1]), freed);
+}
+
+/// T-177: a client that hangs up during its commit stops nothing; the set is captured whole, and can be given up.
+#[test]
+fn commit_whose_client_hangs_up_goes_to_its_end() {
+    use hyper::service::Service as _;
+    let bench = Bench::new("");
+    let added = bench.admin(AdminRequest::HostAdd {
+        name: "b".to_owned(),
+        iqns: BTreeSet::from(["iqn.x:b".to_owned()]),
+        allow_resync: false,
+        address: None,
+    });
+    let AdminAnswer::HostAdded(added) = added else {
+        panic!("{added:?}")
+    };
+    let token = added.enrolment.rsplit('/').next().unwrap();
+    bench.admin(AdminRequest::LunMap {
+        lun: "one".to_owned(),
+        host: "b".to_owned(),
+    });
+    let request = PrepareRequest {
+        snapshot: SnapshotId::new_v4(),
+        luns: bench.luns[..1].to_vec(),
+        needs: CopyNeeds::default(),
+    };
+    let set = SetId::new_v4();
+    bench.service.prepare("b", set, &request).unwrap();
+    bench.service.arm("b", set).unwrap();
+    let phase = || bench.service.lock().sets[&set].phase;
+    let permit = bench.write_under_way(bench.luns[0]);
+    let commit = hyper::Request::post(array_api::wire::SetStep::Commit.path(set))
+        .header("authorization", format!("Bearer {token}"))
+        .header(
+            array_api::wire::CONTRACT_HEADER,
+            array_api::wire::ContractRange::OURS.to_string(),
+        )
+        .body(axum::body::Body::from("{}"))
+        .unwrap();
+    let router = crate::api::router(Arc::clone(&bench.service));
+    let face = hyper_util::service::TowerToHyperService::new(router);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+
+    runtime.block_on(async {
+        let call = tokio::spawn(face.call(commit));
+        while phase() != Phase::Committing {
+            assert!(!call.is_finished(), "{:?}", call.await);
+            tokio::task::yield_now().await;
+        }
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+    });
+    drop(permit);
+
+    while phase() == Phase::Committing {
+        std::thread::yield_now();
+    }
+    assert_eq!(phase(), Phase::Captured);
+    // VSS never got the answer: it gives the set up.
+    let outcome = bench.service.abort("b", set, true).unwrap();
+    assert_eq!(outcome.discarded.len(), 1);
+    assert_eq!(bench.lun_count(), 2);
 }
