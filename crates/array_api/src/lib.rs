@@ -17,6 +17,7 @@
 
 mod enrolment;
 mod error;
+mod group;
 pub mod http1;
 mod https;
 mod identity;
@@ -31,6 +32,7 @@ pub mod simulated;
 
 pub use enrolment::{Enrolment, EnrolmentError, KeyPin, Token};
 pub use error::{ArrayError, ArrayErrorKind, ErrorBody};
+pub use group::ArrayGroup;
 pub use https::HttpsArray;
 pub use identity::{Designator, IdentityError, LunId, LunIdentity, Oui, SCSI_PRODUCT, SCSI_VENDOR};
 pub use tls::key_pin_of_certificate;

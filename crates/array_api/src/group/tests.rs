@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Two simulated arrays. That the group keeps the contract is shown by the suite, in `tests/group_conformance.rs`.
+
+use super::*;
+use crate::CopyNeeds;
+use crate::simulated::{Fault, Op, SimulatedArray, VirtualClock};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+const WITHIN: Duration = Duration::from_secs(5);
+const BYTES: u64 = 1 << 30;
+
+struct Pair {
+    one: SimulatedArray,
+    other: SimulatedArray,
+    group: ArrayGroup,
+}
+
+fn pair() -> Pair {
+    let clock = VirtualClock::new();
+    let (one, other) = (
+        SimulatedArray::new(clock.clone()),
+        SimulatedArray::new(clock),
+    );
+    // A simulated array counts its ids from the same start.
+    for _ in 0..100 {
+        other.create_lun(1, &[]);
+    }
+    let group = ArrayGroup::new(vec![one.host("here"), other.host("here")]);
+    Pair { one, other, group }
+}
+
+impl Pair {
+    /// A LUN on each.
+    fn luns(&self) -> [LunId; 2] {
+        [&self.one, &self.other].map(|array| array.create_lun(BYTES, &["here"]))
+    }
+
+    fn prepare(&self, set: SetId, luns: &[LunId]) -> Result<PrepareOutcome, ArrayError> {
+        self.group.prepare(
+            WITHIN,
+            set,
+            &PrepareRequest {
+                snapshot: Uuid::new_v4(),
+                luns: luns.to_vec(),
+                needs: CopyNeeds::default(),
+            },
+        )
+    }
+
+    /// A set with a volume on each, ready and armed.
+    fn armed(&self) -> (SetId, [LunId; 2]) {
+        let (set, luns) = (Uuid::new_v4(), self.luns());
+        for lun in luns {
+            self.prepare(set, &[lun]).unwrap();
+        }
+        assert_eq!(self.group.ready(WITHIN, set).unwrap(), Readiness::Ready);
+        self.group.arm(WITHIN, set).unwrap();
+        (set, luns)
+    }
+
+    fn sets(&self) -> (usize, usize) {
+        (self.one.set_count(), self.other.set_count())
+    }
+}
+
+/// T-051, SEQ-18: a volume over two arrays is refused by the question and by the call; volumes on either are fine.
+#[test]
+fn t051_a_volume_over_two_arrays_is_not_supported() {
+    let pair = pair();
+    let luns = pair.luns();
+    let check = |luns: &[LunId]| {
+        let request = CheckRequest {
+            luns: luns.to_vec(),
+            needs: CopyNeeds::default(),
+        };
+        pair.group.check(WITHIN, &request).unwrap()
+    };
+
+    assert!(check(&luns[..1]).supported && check(&luns[1..]).supported);
+    let both = check(&luns);
+    assert!(!both.supported && both.reason.unwrap().contains("several arrays"));
+    let refused = pair.prepare(Uuid::new_v4(), &luns).unwrap_err();
+    assert_eq!(refused.kind, ArrayErrorKind::NotSupported);
+    assert_eq!(pair.sets(), (0, 0));
+}
+
+/// SEQ-18: a set over both is captured by both, with one call each, and reported in the caller's order.
+#[test]
+fn set_over_two_arrays_is_captured_reported_and_mapped() {
+    let pair = pair();
+    let (set, [first, second]) = pair.armed();
+
+    let report = pair.group.commit(WITHIN, set).unwrap();
+
+    assert_eq!(report.luns, 2);
+    assert_eq!(
+        (pair.one.count(Op::Commit), pair.other.count(Op::Commit)),
+        (1, 1)
+    );
+    let copies = pair
+        .group
+        .report(WITHIN, set, &[second, first, second])
+        .unwrap();
+    let sources: Vec<_> = copies.iter().map(|copy| copy.source).collect();
+    assert_eq!(sources, [second, first, second]);
+    let copies = [copies[0].copy, copies[1].copy];
+    pair.group.map(WITHIN, &copies).unwrap();
+    let here = BTreeSet::from(["here".to_owned()]);
+    assert_eq!(pair.other.mapped_to(copies[0]), here);
+    assert_eq!(pair.one.mapped_to(copies[1]), here);
+    let delete = |copy| pair.group.delete(WITHIN, copy).unwrap();
+    assert_eq!(copies.map(delete), [DeleteOutcome::Deleted; 2]);
+    assert_eq!(delete(copies[0]), DeleteOutcome::AlreadyGone);
+}
+
+/// ERR-7: one array that does not capture fails the set; the abort reaches what the other captured.
+#[test]
+fn failed_commit_of_one_is_an_error_and_the_abort_discards_the_other() {
+    let pair = pair();
+    let (set, _) = pair.armed();
+    pair.other
+        .fault(Op::Commit, Fault::Err(ArrayErrorKind::FenceTimeout));
+
+    let error = pair.group.commit(WITHIN, set).unwrap_err();
+
+    assert_eq!(error.kind, ArrayErrorKind::FenceTimeout);
+    let outcome = pair.group.abort(WITHIN, set, true).unwrap();
+    assert_eq!(outcome.discarded.len(), 2);
+    assert_eq!(pair.sets(), (0, 0));
+}
+
+/// An abort that one array did not carry out is repeated, and then only counts there.
+#[test]
+fn abort_that_failed_on_one_can_be_repeated() {
+    let pair = pair();
+    let (set, _) = pair.armed();
+    pair.other.fault(Op::Abort, Fault::Down);
+    let error = pair.group.abort(WITHIN, set, true).unwrap_err();
+    assert_eq!(error.kind, ArrayErrorKind::Unreachable);
+    assert_eq!(pair.sets(), (0, 1));
+    pair.other.heal();
+
+    let outcome = pair.group.abort(WITHIN, set, true).unwrap();
+
+    assert_eq!(outcome.discarded.len(), 1);
+    let error = pair.group.abort(WITHIN, set, true).unwrap_err();
+    assert_eq!(error.kind, ArrayErrorKind::UnknownSet);
+}
+
+/// SEQ-40: a set of a group that is gone, because the host was restarted, is found on every array.
+#[test]
+fn set_of_an_earlier_process_is_given_up_everywhere() {
+    let pair = pair();
+    let (set, _) = pair.armed();
+    let later = ArrayGroup::new(vec![pair.one.host("here"), pair.other.host("here")]);
+
+    later.abort(WITHIN, set, true).unwrap();
+
+    assert_eq!(pair.sets(), (0, 0));
+}
+
+/// SEQ-40: the host's next set discards the unreported one before it also on the array that has no part in it.
+#[test]
+fn next_set_on_one_array_discards_the_last_on_both() {
+    let pair = pair();
+    let (_, [first, _]) = pair.armed();
+
+    pair.prepare(Uuid::new_v4(), &[first]).unwrap();
+
+    assert_eq!(pair.sets(), (1, 0));
+}
+
+/// LOC-4: all or none, across arrays.
+#[test]
+fn map_that_fails_on_the_second_is_taken_back_on_the_first() {
+    let pair = pair();
+    let (set, luns) = pair.armed();
+    pair.group.commit(WITHIN, set).unwrap();
+    let copies = pair.group.report(WITHIN, set, &luns).unwrap();
+    let copies = [copies[0].copy, copies[1].copy];
+    pair.other
+        .fault(Op::Map, Fault::Err(ArrayErrorKind::LimitReached));
+
+    let error = pair.group.map(WITHIN, &copies).unwrap_err();
+
+    assert_eq!(error.kind, ArrayErrorKind::LimitReached);
+    assert_eq!(pair.one.mapped_to(copies[0]), BTreeSet::new());
+}
+
+/// ALS-11: what one array knows is answered while another is down; what might be there is not called unknown.
+#[test]
+fn array_that_is_down_hides_only_its_own_luns() {
+    let pair = pair();
+    let [first, second] = pair.luns();
+    pair.other.fault(Op::Query, Fault::Down);
+
+    let known = pair.group.query(WITHIN, &[first]).unwrap();
+    let error = pair.group.query(WITHIN, &[first, second]).unwrap_err();
+
+    assert_eq!(known[0].as_ref().unwrap().id, first);
+    assert_eq!(error.kind, ArrayErrorKind::Unreachable);
+}
