@@ -61,7 +61,7 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Makes this host know its array.
+    /// Makes this host know an array, beside those that it knows; one with the same address or key is replaced.
     #[command(
         after_help = "The line is what 'shadowlun host add' printed on the array. It holds this host's secret: with '-' it is
 read from the standard input and stands in no list of processes and no history.
@@ -77,8 +77,12 @@ Examples:
         #[arg(long)]
         no_check: bool,
     },
-    /// Makes this host forget its array.
-    Unenroll,
+    /// Makes this host forget an array.
+    Unenroll {
+        /// The array's name or address, as 'status' shows it; may be left out where there is one.
+        #[arg(value_name = "NAME|ADDRESS")]
+        array: Option<String>,
+    },
     /// Prints the settings file with every setting at its default.
     #[command(after_help = r#"Examples:
   cmd /c "shadowlun-provider print-settings > %ProgramData%\Shadowlun\provider.toml"
@@ -129,7 +133,7 @@ pub fn parse(line: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Argum
 
 /// Carries a command out.
 pub fn run(host: &Host<'_>, arguments: Arguments) -> ExitCode {
-    if let (Arrays::Own { how, .. }, Command::Enroll { .. } | Command::Unenroll) =
+    if let (Arrays::Own { how, .. }, Command::Enroll { .. } | Command::Unenroll { .. }) =
         (host.arrays, &arguments.command)
     {
         eprintln!("This provider's hosts are not enrolled. What to do: {how}.");
@@ -148,7 +152,7 @@ pub fn run(host: &Host<'_>, arguments: Arguments) -> ExitCode {
                 enroll::enroll(host.folder, host.secrets, &line, ask)
             })
         }
-        Command::Unenroll => unenroll(host.folder),
+        Command::Unenroll { array } => enroll::unenroll(host.folder, array.as_deref()),
         Command::PrintSettings => Ok(settings::EXAMPLE.to_owned()),
         Command::Service => (host.serve)().map(|()| String::new()),
     };
@@ -228,20 +232,6 @@ fn show_status(host: &Host<'_>, json: bool) -> ExitCode {
     match status.in_order {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
-    }
-}
-
-fn unenroll(folder: &dyn DataFolder) -> Result<String, String> {
-    match enrolment::remove(folder) {
-        Ok(true) => Ok(
-            "This host is no longer enrolled. To end its rights, run 'shadowlun host remove' on the array.\n"
-                .to_owned(),
-        ),
-        Ok(false) => Ok("This host was not enrolled.\n".to_owned()),
-        Err(error) => Err(format!(
-            "The enrolment {} cannot be removed: {error}. Run the command as administrator.",
-            folder.path(enrolment::FILE).display()
-        )),
     }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The enrolment file `enrolment.json`: which array this host belongs to, and the host's secret, sealed for this machine.
+//! The enrolment file `enrolment.json`: which arrays this host belongs to, and the host's secret for each, sealed for this
+//! machine.
 //!
 //! The seal (DPAPI, machine scope) makes a copy of the file useless elsewhere; on this machine every process could open it, so
 //! the file's access list is what keeps others out ([`crate::data_folder::FILE_SDDL`], SEC-10).
@@ -8,12 +9,38 @@ use crate::data_folder::DataFolder;
 use array_api::{Enrolment, Token};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// In the data folder.
 pub const FILE: &str = "enrolment.json";
-/// Version of the file's own form.
-const FORM: u32 = 1;
+/// Version of the file's own form: a list of arrays.
+const FORM: u32 = 2;
+/// One array, without a name. Still read.
+const FORM_OF_ONE: u32 = 1;
+/// An array to which this host belongs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Enrolled {
+    /// What the array called itself at enrolment; `None` when it was not asked.
+    pub name: Option<String>,
+    /// Where it is, its key, the host's secret.
+    pub enrolment: Enrolment,
+}
+
+/// What there was to remove.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// This one was removed; so many are left.
+    One {
+        /// Its name or its address.
+        array: String,
+        /// Arrays left.
+        left: usize,
+    },
+    /// There is no such array.
+    None,
+    /// Nothing was removed: it has to be said which of these.
+    Which(Vec<String>),
+}
 
 /// Seals secrets so that only this machine opens them.
 pub trait SecretBox {
@@ -75,7 +102,7 @@ impl LoadError {
             }
             Self::Newer { .. } => "update the provider, or enroll again",
             Self::Damaged { .. } | Self::Sealed { .. } => {
-                "enroll again: 'shadowlun-provider enroll -', with this host's enrolment line"
+                "enroll again: 'shadowlun-provider enroll -', with this host's enrolment line for each array"
             }
         }
     }
@@ -90,21 +117,57 @@ struct AnyForm {
 #[serde(deny_unknown_fields)]
 struct File {
     form: u32,
+    arrays: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     address: String,
     key_pin: String,
     /// Sealed, in hexadecimal digits.
     token: String,
 }
 
-/// Reads this host's enrolment.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileOfOne {
+    #[serde(rename = "form")]
+    _form: u32,
+    address: String,
+    key_pin: String,
+    token: String,
+}
+
+impl Entry {
+    fn label(&self) -> &str {
+        self.name.as_ref().unwrap_or(&self.address)
+    }
+}
+
+/// Reads this host's enrolments; at least one.
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn load(folder: &dyn DataFolder, secrets: &dyn SecretBox) -> Result<Enrolment, LoadError> {
+pub fn load(folder: &dyn DataFolder, secrets: &dyn SecretBox) -> Result<Vec<Enrolled>, LoadError> {
+    let entries = entries(folder)?;
+    if entries.is_empty() {
+        return Err(LoadError::Missing);
+    }
+    let path = folder.path(FILE);
+    entries
+        .into_iter()
+        .map(|entry| open(entry, &path, secrets))
+        .collect()
+}
+
+fn entries(folder: &dyn DataFolder) -> Result<Vec<Entry>, LoadError> {
     let path = folder.path(FILE);
     let bytes = match folder.read(FILE) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LoadError::Missing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(LoadError::Unreadable { path, source }),
     };
     let damaged = |reason| LoadError::Damaged {
@@ -113,59 +176,121 @@ pub fn load(folder: &dyn DataFolder, secrets: &dyn SecretBox) -> Result<Enrolmen
     };
     let AnyForm { form } =
         serde_json::from_slice(&bytes).map_err(|_| damaged("it is no JSON with a form"))?;
-    if form != FORM {
-        return Err(LoadError::Newer { path, form });
+    let unfit = |_| damaged("a field is missing or unknown");
+    match form {
+        FORM => Ok(serde_json::from_slice::<File>(&bytes)
+            .map_err(unfit)?
+            .arrays),
+        FORM_OF_ONE => {
+            let one: FileOfOne = serde_json::from_slice(&bytes).map_err(unfit)?;
+            Ok(vec![Entry {
+                name: None,
+                address: one.address,
+                key_pin: one.key_pin,
+                token: one.token,
+            }])
+        }
+        form => Err(LoadError::Newer { path, form }),
     }
-    let file: File =
-        serde_json::from_slice(&bytes).map_err(|_| damaged("a field is missing or unknown"))?;
-    let sealed = unhex(&file.token).ok_or_else(|| damaged("the token is not hexadecimal"))?;
-    let key_pin = file
+}
+
+fn open(entry: Entry, path: &Path, secrets: &dyn SecretBox) -> Result<Enrolled, LoadError> {
+    let damaged = |reason| LoadError::Damaged {
+        path: path.to_owned(),
+        reason,
+    };
+    let sealed = unhex(&entry.token).ok_or_else(|| damaged("the token is not hexadecimal"))?;
+    let key_pin = entry
         .key_pin
         .parse()
         .map_err(|_| damaged("the key pin is not 64 hexadecimal digits"))?;
     let opened = secrets
         .unprotect(&sealed)
         .map_err(|source| LoadError::Sealed {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         })?;
     let token: Token = std::str::from_utf8(&opened)
         .ok()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| damaged("the sealed secret is no token"))?;
-    Enrolment::new(&file.address, key_pin, token)
-        .map_err(|_| damaged("the address is not HOST:PORT"))
+    let enrolment = Enrolment::new(&entry.address, key_pin, token)
+        .map_err(|_| damaged("the address is not HOST:PORT"))?;
+    Ok(Enrolled {
+        name: entry.name,
+        enrolment,
+    })
 }
 
-/// Writes this host's enrolment, in place of an earlier one.
+/// Adds an array, in place of one with the same address or the same key. A file that cannot be understood is replaced: the
+/// remedy for it is to enroll again.
 ///
 /// # Errors
 /// The system's.
-pub fn store(
+pub fn add(
     folder: &dyn DataFolder,
     secrets: &dyn SecretBox,
-    enrolment: &Enrolment,
+    enrolled: &Enrolled,
 ) -> io::Result<()> {
+    let mut arrays = match entries(folder) {
+        Err(LoadError::Unreadable { source, .. }) => return Err(source),
+        entries => entries.unwrap_or_default(),
+    };
+    let enrolment = &enrolled.enrolment;
     let sealed = secrets.protect(enrolment.token().expose().as_bytes())?;
-    let file = File {
-        form: FORM,
+    let new = Entry {
+        name: enrolled.name.clone(),
         address: enrolment.address().to_owned(),
         key_pin: enrolment.key_pin().to_string(),
         token: sealed.iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    folder.replace(FILE, &serde_json::to_vec_pretty(&file)?)
+    arrays.retain(|old| old.address != new.address && old.key_pin != new.key_pin);
+    arrays.push(new);
+    write(folder, arrays)
 }
 
-/// Removes this host's enrolment; `false` when there was none.
+/// Removes the array with this name or address, or without one the only array.
 ///
 /// # Errors
-/// The system's.
-pub fn remove(folder: &dyn DataFolder) -> io::Result<bool> {
-    match folder.remove(FILE) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+/// The system's. A file that cannot be understood is removed whole when no array is named.
+pub fn remove(folder: &dyn DataFolder, which: Option<&str>) -> io::Result<Removed> {
+    let mut arrays = match (entries(folder), which) {
+        (Ok(arrays), _) => arrays,
+        (Err(LoadError::Unreadable { source, .. }), _) => return Err(source),
+        (Err(error), Some(_)) => return Err(io::Error::other(error.to_string())),
+        (Err(_), None) => {
+            folder.remove(FILE)?;
+            let array = "all arrays, in a file that cannot be understood".to_owned();
+            return Ok(Removed::One { array, left: 0 });
+        }
+    };
+    let found: Vec<usize> = (0..arrays.len())
+        .filter(|&at| {
+            which.is_none_or(|which| {
+                arrays[at].address == which || arrays[at].name.as_deref() == Some(which)
+            })
+        })
+        .collect();
+    let at = match found[..] {
+        [] => return Ok(Removed::None),
+        [at] => at,
+        _ => {
+            let addresses = found.iter().map(|&at| arrays[at].address.clone());
+            return Ok(Removed::Which(addresses.collect()));
+        }
+    };
+    let array = arrays.remove(at).label().to_owned();
+    let left = arrays.len();
+    match left {
+        0 => folder.remove(FILE)?,
+        _ => write(folder, arrays)?,
     }
+    Ok(Removed::One { array, left })
+}
+
+fn write(folder: &dyn DataFolder, arrays: Vec<Entry>) -> io::Result<()> {
+    let file = File { form: FORM, arrays };
+    folder.replace(FILE, &serde_json::to_vec_pretty(&file)?)
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -204,20 +329,97 @@ pub(crate) mod tests {
         }
     }
 
-    fn example() -> Enrolment {
-        format!(
-            "shadowlun://array.example.net:8443/1/{}/{}",
-            "ab".repeat(32),
-            "cd".repeat(32)
-        )
-        .parse()
-        .unwrap()
+    /// What is stored for a line.
+    pub(crate) fn of_line(name: &str, line: &str) -> Enrolled {
+        Enrolled {
+            name: Some(name.to_owned()),
+            enrolment: line.parse().unwrap(),
+        }
+    }
+
+    fn at(name: &str, address: &str, key: &str) -> Enrolled {
+        let token = "cd".repeat(32);
+        let line = format!("shadowlun://{address}/1/{}/{token}", key.repeat(32));
+        of_line(name, &line)
+    }
+
+    fn example() -> Enrolled {
+        at("store1", "array.example.net:8443", "ab")
     }
 
     fn enrolled() -> MemoryFolder {
         let folder = MemoryFolder::default();
-        store(&folder, &Machine(1), &example()).unwrap();
+        add(&folder, &Machine(1), &example()).unwrap();
         folder
+    }
+
+    fn addresses(folder: &MemoryFolder) -> Vec<String> {
+        let arrays = load(folder, &Machine(1)).unwrap();
+        arrays
+            .iter()
+            .map(|array| array.enrolment.address().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn second_array_is_added_and_the_same_one_replaced() {
+        let folder = enrolled();
+        let arrays = |name, address, key| {
+            add(&folder, &Machine(1), &at(name, address, key)).unwrap();
+            addresses(&folder)
+        };
+
+        let two = ["array.example.net:8443", "other:8443"];
+        assert_eq!(arrays("store2", "other:8443", "01"), two);
+        // The same address with another key, as after a new installation; the same key at another address, as after a move.
+        let two = ["other:8443", "array.example.net:8443"];
+        assert_eq!(arrays("store1", "array.example.net:8443", "02"), two);
+        let two = ["array.example.net:8443", "moved:8443"];
+        assert_eq!(arrays("store2", "moved:8443", "01"), two);
+    }
+
+    #[test]
+    fn removing_wants_to_know_which_of_several() {
+        let folder = enrolled();
+        add(&folder, &Machine(1), &at("store2", "other:8443", "01")).unwrap();
+        let one = |array: &str, left| Removed::One {
+            array: array.to_owned(),
+            left,
+        };
+
+        let both = vec!["array.example.net:8443".to_owned(), "other:8443".to_owned()];
+        assert_eq!(remove(&folder, None).unwrap(), Removed::Which(both));
+        assert_eq!(remove(&folder, Some("store3")).unwrap(), Removed::None);
+        assert_eq!(
+            remove(&folder, Some("other:8443")).unwrap(),
+            one("store2", 1)
+        );
+        assert_eq!(addresses(&folder), ["array.example.net:8443"]);
+        assert_eq!(remove(&folder, Some("store1")).unwrap(), one("store1", 0));
+        assert!(folder.read(FILE).is_err());
+    }
+
+    /// What earlier versions wrote is read, and becomes a list with the next change.
+    #[test]
+    fn file_of_one_array_is_read_and_continued() {
+        let folder = MemoryFolder::default();
+        let sealed: String = Machine(1)
+            .protect("cd".repeat(32).as_bytes())
+            .unwrap()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let pin = "ab".repeat(32);
+        let one = format!(
+            r#"{{"form": 1, "address": "array.example.net:8443", "key_pin": "{pin}", "token": "{sealed}"}}"#
+        );
+        folder.put(FILE, one.as_bytes());
+
+        let read = load(&folder, &Machine(1)).unwrap();
+        assert!(read[0].enrolment == example().enrolment && read[0].name.is_none());
+
+        add(&folder, &Machine(1), &at("store2", "other:8443", "01")).unwrap();
+        assert_eq!(addresses(&folder), ["array.example.net:8443", "other:8443"]);
     }
 
     fn change(folder: &MemoryFolder, from: &str, to: &str) {
@@ -228,7 +430,7 @@ pub(crate) mod tests {
 
     #[test]
     fn stored_enrolment_is_read_back() {
-        assert!(load(&enrolled(), &Machine(1)).unwrap() == example());
+        assert!(load(&enrolled(), &Machine(1)).unwrap() == [example()]);
     }
 
     /// SEC-10.
@@ -244,7 +446,7 @@ pub(crate) mod tests {
 
     #[test]
     fn missing_file_says_how_to_enroll() {
-        let error = load(&MemoryFolder::default(), &Machine(1)).unwrap_err();
+        let error = load(&MemoryFolder::default(), &Machine(1)).err().unwrap();
 
         assert!(matches!(error, LoadError::Missing));
         assert!(error.remedy().contains("enroll -"));
@@ -252,7 +454,7 @@ pub(crate) mod tests {
 
     #[test]
     fn file_of_another_machine_says_enroll_again() {
-        let error = load(&enrolled(), &Machine(2)).unwrap_err();
+        let error = load(&enrolled(), &Machine(2)).err().unwrap();
 
         assert!(matches!(error, LoadError::Sealed { .. }), "{error}");
         assert!(error.remedy().contains("enroll again"));
@@ -261,11 +463,11 @@ pub(crate) mod tests {
     #[test]
     fn newer_form_says_update() {
         let folder = MemoryFolder::default();
-        folder.put(FILE, br#"{"form": 2, "anything": []}"#);
+        folder.put(FILE, br#"{"form": 3, "anything": []}"#);
 
-        let error = load(&folder, &Machine(1)).unwrap_err();
+        let error = load(&folder, &Machine(1)).err().unwrap();
 
-        assert!(matches!(error, LoadError::Newer { form: 2, .. }), "{error}");
+        assert!(matches!(error, LoadError::Newer { form: 3, .. }), "{error}");
         assert!(error.remedy().contains("update"));
     }
 
@@ -283,7 +485,7 @@ pub(crate) mod tests {
             let folder = enrolled();
             change(&folder, from, to);
 
-            let error = load(&folder, &Machine(1)).unwrap_err();
+            let error = load(&folder, &Machine(1)).err().unwrap();
 
             assert!(matches!(error, LoadError::Damaged { .. }), "{error}");
             assert!(error.to_string().contains(expected), "{from}: {error}");
@@ -294,8 +496,11 @@ pub(crate) mod tests {
     fn removed_enrolment_is_gone_and_removing_again_says_so() {
         let folder = enrolled();
 
-        assert!(remove(&folder).unwrap());
-        assert!(!remove(&folder).unwrap());
+        assert!(matches!(
+            remove(&folder, None).unwrap(),
+            Removed::One { left: 0, .. }
+        ));
+        assert_eq!(remove(&folder, None).unwrap(), Removed::None);
         assert!(matches!(
             load(&folder, &Machine(1)),
             Err(LoadError::Missing)

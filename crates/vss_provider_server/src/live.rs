@@ -3,28 +3,37 @@
 //! serves them all, so that loading often costs nothing (LOAD-1, T-023).
 
 use crate::guard::{caught, guarded, internal_error};
+use crate::site::EnrolledArray;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use vss_provider::state::State;
 use vss_provider::{Hresult, Method, Provider};
 
 /// How often [`Provider::tick`] is called.
 const TICK_EVERY: Duration = Duration::from_secs(1);
 
+/// A loaded provider, and the array that follows its host's enrolment.
+struct Loaded {
+    provider: Weak<Provider>,
+    enrolled: Option<Arc<EnrolledArray>>,
+}
+
 /// The providers that are loaded. They belong to their COM objects; here they are only known.
 #[derive(Default)]
 pub struct Live {
-    known: Mutex<Vec<Weak<Provider>>>,
+    known: Mutex<Vec<Loaded>>,
     /// There was an event about a panic of [`Self::tick`]. One is enough: it would come every second.
     panic_is_told: AtomicBool,
 }
 
 impl Live {
     /// Makes a provider known.
-    pub fn add(&self, provider: &Arc<Provider>) {
+    pub fn add(&self, provider: &Arc<Provider>, enrolled: Option<Arc<EnrolledArray>>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|provider| provider.strong_count() > 0);
-        known.push(Arc::downgrade(provider));
+        known.retain(|loaded| loaded.provider.strong_count() > 0);
+        let provider = Arc::downgrade(provider);
+        known.push(Loaded { provider, enrolled });
     }
 
     /// Starts the thread that ticks; it ends with the process.
@@ -43,10 +52,17 @@ impl Live {
         Ok(())
     }
 
-    /// Lets time pass for every provider.
+    /// Lets time pass for every provider; one that is at rest follows a changed enrolment.
     pub fn tick(&self) {
-        for provider in self.loaded() {
-            let ticked = caught(|| provider.tick());
+        for (provider, enrolled) in self.loaded() {
+            let ticked = caught(|| {
+                provider.tick();
+                let at_rest =
+                    provider.state().0 == State::Idle && provider.leftover_sets().is_empty();
+                if let (Some(enrolled), true) = (enrolled, at_rest) {
+                    enrolled.refresh();
+                }
+            });
             if let Err(cause) = ticked
                 && !self.panic_is_told.swap(true, Ordering::Relaxed)
             {
@@ -59,7 +75,7 @@ impl Live {
     /// Forced unload of whatever is still loaded, all at once, so that it takes no longer than one.
     pub fn unload(&self) {
         std::thread::scope(|scope| {
-            for provider in self.loaded() {
+            for (provider, _) in self.loaded() {
                 scope.spawn(move || {
                     // The server ends; the array gives up by itself what could not be given up here (SEQ-40).
                     let post = |event| provider.post(event);
@@ -69,19 +85,23 @@ impl Live {
         });
     }
 
-    fn loaded(&self) -> Vec<Arc<Provider>> {
+    fn loaded(&self) -> Vec<(Arc<Provider>, Option<Arc<EnrolledArray>>)> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().filter_map(Weak::upgrade).collect()
+        let upgraded =
+            |loaded: &Loaded| Some((loaded.provider.upgrade()?, loaded.enrolled.clone()));
+        known.iter().filter_map(upgraded).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enrolment::LoadError;
+    use crate::settings::FileSettings;
+    use crate::site::{Enrolments, Site};
     use array_api::simulated::{SimulatedArray, VirtualClock};
     use std::sync::atomic::AtomicU32;
     use uuid::Uuid;
-    use vss_provider::state::State;
     use vss_provider::{Event, EventSink, Settings, budget};
 
     struct Nowhere;
@@ -123,7 +143,7 @@ mod tests {
     fn tick_reaches_every_provider() {
         let (clock, live) = (VirtualClock::new(), Live::default());
         let provider = busy(&clock, &SimulatedArray::new(clock.clone()));
-        live.add(&provider);
+        live.add(&provider, None);
         clock.advance(Settings::default().idle_set_max);
         live.tick();
         assert_eq!(provider.state().0, State::Idle);
@@ -144,7 +164,7 @@ mod tests {
             Settings::default(),
         ));
         let live = Live::default();
-        live.add(&provider);
+        live.add(&provider, None);
         broken.store(true, Ordering::Relaxed);
         live.tick();
         live.tick();
@@ -167,7 +187,7 @@ mod tests {
         let (clock, live) = (VirtualClock::new(), Live::default());
         let array = SimulatedArray::new(clock.clone());
         for _ in 0..1_000 {
-            live.add(&provider(&clock, &array));
+            live.add(&provider(&clock, &array), None);
         }
         assert_eq!(live.known.lock().expect("not poisoned").len(), 1);
     }
@@ -177,8 +197,35 @@ mod tests {
     fn unload_gives_the_set_up_that_is_left() {
         let (clock, live) = (VirtualClock::new(), Live::default());
         let provider = busy(&clock, &SimulatedArray::new(clock.clone()));
-        live.add(&provider);
+        live.add(&provider, None);
         live.unload();
         assert_eq!(provider.state().0, State::Idle);
+    }
+
+    /// The set in progress goes on with the arrays on which it was begun; afterwards the new enrolment holds.
+    #[test]
+    fn changed_enrolment_waits_for_the_end_of_the_set() {
+        let (clock, live) = (VirtualClock::new(), Live::default());
+        let provider = busy(&clock, &SimulatedArray::new(clock.clone()));
+        let looks = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&looks);
+        let enrolments = Enrolments {
+            stamp: Box::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                None
+            }),
+            load: Box::new(|| Err(LoadError::Missing)),
+        };
+        let settings = Ok(FileSettings::default());
+        let site = Site::assemble(settings, enrolments, |_| Arc::new(Nowhere));
+        live.add(&provider, site.enrolled);
+        let before = looks.load(Ordering::Relaxed);
+        live.tick();
+        assert_eq!(looks.load(Ordering::Relaxed), before);
+
+        provider.on_unload(true);
+        live.tick();
+
+        assert_eq!(looks.load(Ordering::Relaxed), before + 1);
     }
 }

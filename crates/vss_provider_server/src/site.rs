@@ -7,25 +7,27 @@
 //! provider (ERR-3, LOAD-11). Broken settings are not replaced by defaults: nobody would notice that a limit is not in force. They
 //! also make AreLunsSupported answer VETO for LUNs of ours, since the broken file may have asked for that.
 
-use crate::enrolment::LoadError;
+use crate::enrolment::{Enrolled, LoadError};
 use crate::settings::{FileError, FileSettings};
 use crate::vendor::vendor;
 #[cfg(windows)]
 use crate::{data_folder::DataFolder as _, vendor::Arrays};
 use array_api::{
-    AbortOutcome, Armed, Array, ArrayError, ArrayErrorKind, ArrayInfo, CheckAnswer, CheckRequest,
-    CommitReport, CopyReport, DeleteOutcome, Enrolment, HttpsArray, LunId, LunInfo, Orphan,
+    AbortOutcome, Armed, Array, ArrayError, ArrayErrorKind, ArrayGroup, ArrayInfo, CheckAnswer,
+    CheckRequest, CommitReport, CopyReport, DeleteOutcome, HttpsArray, LunId, LunInfo, Orphan,
     PrepareOutcome, PrepareRequest, Readiness, ResyncId, ResyncPair, ResyncStatus, SetId,
 };
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 use vss_provider::{EventSink, Settings};
 
 /// What a provider object is made from.
 pub struct Site {
     /// The enrolled array; one that refuses every call where there is none.
     pub array: Arc<dyn Array>,
+    /// The same, for whoever looks whether the enrolment has changed; `None` for an array that comes from elsewhere.
+    pub enrolled: Option<Arc<EnrolledArray>>,
     /// The Application log, and the event file where one is set.
     pub events: Arc<dyn EventSink>,
     /// From `provider.toml`, or the defaults where there is no such file.
@@ -44,7 +46,13 @@ impl Site {
         };
         match vendor().arrays {
             Arrays::Enrolled => {
-                Self::assemble(settings, crate::enrolment::load(&folder, &Dpapi), events)
+                let file = folder.path(crate::enrolment::FILE);
+                let changed = move || std::fs::metadata(&file)?.modified();
+                let enrolments = Enrolments {
+                    stamp: Box::new(move || changed().ok()),
+                    load: Box::new(move || crate::enrolment::load(&folder, &Dpapi)),
+                };
+                Self::assemble(settings, enrolments, events)
             }
             Arrays::Own { open, .. } => Self::with_array(settings, open(&folder.path("")), events),
         }
@@ -53,14 +61,15 @@ impl Site {
     /// `events` gets the event file, if one is set.
     pub fn assemble(
         settings: Result<FileSettings, FileError>,
-        enrolment: Result<Enrolment, LoadError>,
+        enrolments: Enrolments,
         events: impl FnOnce(Option<PathBuf>) -> Arc<dyn EventSink>,
     ) -> Self {
-        let array = match enrolment {
-            Ok(enrolment) => Ok(Arc::new(HttpsArray::new(&enrolment)) as Arc<dyn Array>),
-            Err(error) => Err(refusal(&error, error.remedy())),
-        };
-        Self::with_array(settings, array, events)
+        let enrolled = Arc::new(EnrolledArray::new(enrolments));
+        let array = Arc::clone(&enrolled) as Arc<dyn Array>;
+        Self {
+            enrolled: Some(enrolled),
+            ..Self::with_array(settings, Ok(array), events)
+        }
     }
 
     /// The same with an array that was opened, or the reason why none was.
@@ -77,13 +86,14 @@ impl Site {
                 (settings, Some(refusal(&error, error.remedy())))
             }
         };
-        let array: Arc<dyn Array> = match (broken, array) {
-            (Some(refusal), _) | (None, Err(refusal)) => Arc::new(ClosedArray(refusal)),
+        let array = match (broken, array) {
+            (Some(refusal), _) | (None, Err(refusal)) => Arc::new(EnrolledArray::closed(refusal)),
             (None, Ok(array)) => array,
         };
         settings.provider.lun_of = vendor().lun_of;
         Self {
             array,
+            enrolled: None,
             events: events(settings.event_file),
             settings: settings.provider,
         }
@@ -100,103 +110,191 @@ fn refusal(cause: &impl ToString, remedy: &str) -> ArrayError {
     )
 }
 
-/// In place of an array that this host cannot call.
-struct ClosedArray(ArrayError);
+/// Where a host's enrolments come from.
+pub struct Enrolments {
+    /// Changes when they do.
+    pub stamp: Box<dyn Fn() -> Option<SystemTime> + Send + Sync>,
+    /// Reads them.
+    pub load: Box<dyn Fn() -> Result<Vec<Enrolled>, LoadError> + Send + Sync>,
+}
 
-impl ClosedArray {
-    fn refuse<T>(&self) -> Result<T, ArrayError> {
-        Err(self.0.clone())
+/// The arrays of this host's enrolment as one, as of the last look; refuses every call, with cause and remedy, where there is none.
+pub struct EnrolledArray {
+    /// `None` where nothing is to be looked at.
+    enrolments: Option<Enrolments>,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    stamp: Option<SystemTime>,
+    array: Result<Arc<dyn Array>, ArrayError>,
+}
+
+impl EnrolledArray {
+    fn new(enrolments: Enrolments) -> Self {
+        let current = Mutex::new(Current::of(&enrolments));
+        Self {
+            enrolments: Some(enrolments),
+            current,
+        }
+    }
+
+    /// In place of an array that this host cannot call.
+    fn closed(refusal: ArrayError) -> Self {
+        let current = Mutex::new(Current {
+            stamp: None,
+            array: Err(refusal),
+        });
+        Self {
+            enrolments: None,
+            current,
+        }
+    }
+
+    /// Follows a changed enrolment. Not to be called while a set is in progress: its calls have to reach the arrays on which
+    /// it was begun.
+    pub fn refresh(&self) {
+        let Some(enrolments) = &self.enrolments else {
+            return;
+        };
+        if self.current().stamp != (enrolments.stamp)() {
+            // Read before the lock is taken: a method may be waiting for it.
+            let fresh = Current::of(enrolments);
+            *self.current() = fresh;
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        // Replaced in one assignment.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn array(&self) -> Result<Arc<dyn Array>, ArrayError> {
+        self.current().array.clone()
     }
 }
 
-impl Array for ClosedArray {
-    fn info(&self, _: Duration) -> Result<ArrayInfo, ArrayError> {
-        self.refuse()
+impl Current {
+    fn of(enrolments: &Enrolments) -> Self {
+        // Looked at before it is read: a change in between is met by the next look.
+        let stamp = (enrolments.stamp)();
+        let array = match (enrolments.load)() {
+            Ok(enrolled) => Ok(one_of(&enrolled)),
+            Err(error) => Err(refusal(&error, error.remedy())),
+        };
+        Self { stamp, array }
+    }
+}
+
+fn one_of(enrolled: &[Enrolled]) -> Arc<dyn Array> {
+    let https = |one: &Enrolled| Arc::new(HttpsArray::new(&one.enrolment)) as Arc<dyn Array>;
+    match enrolled {
+        [one] => https(one),
+        several => Arc::new(ArrayGroup::new(several.iter().map(https).collect())),
+    }
+}
+
+impl Array for EnrolledArray {
+    fn info(&self, within: Duration) -> Result<ArrayInfo, ArrayError> {
+        self.array()?.info(within)
     }
 
-    fn query(&self, _: Duration, _: &[LunId]) -> Result<Vec<Option<LunInfo>>, ArrayError> {
-        self.refuse()
+    fn query(&self, within: Duration, luns: &[LunId]) -> Result<Vec<Option<LunInfo>>, ArrayError> {
+        self.array()?.query(within, luns)
     }
 
-    fn check(&self, _: Duration, _: &CheckRequest) -> Result<CheckAnswer, ArrayError> {
-        self.refuse()
+    fn check(&self, within: Duration, request: &CheckRequest) -> Result<CheckAnswer, ArrayError> {
+        self.array()?.check(within, request)
     }
 
     fn prepare(
         &self,
-        _: Duration,
-        _: SetId,
-        _: &PrepareRequest,
+        within: Duration,
+        set: SetId,
+        request: &PrepareRequest,
     ) -> Result<PrepareOutcome, ArrayError> {
-        self.refuse()
+        self.array()?.prepare(within, set, request)
     }
 
-    fn ready(&self, _: Duration, _: SetId) -> Result<Readiness, ArrayError> {
-        self.refuse()
+    fn ready(&self, within: Duration, set: SetId) -> Result<Readiness, ArrayError> {
+        self.array()?.ready(within, set)
     }
 
-    fn arm(&self, _: Duration, _: SetId) -> Result<Armed, ArrayError> {
-        self.refuse()
+    fn arm(&self, within: Duration, set: SetId) -> Result<Armed, ArrayError> {
+        self.array()?.arm(within, set)
     }
 
-    fn commit(&self, _: Duration, _: SetId) -> Result<CommitReport, ArrayError> {
-        self.refuse()
+    fn commit(&self, within: Duration, set: SetId) -> Result<CommitReport, ArrayError> {
+        self.array()?.commit(within, set)
     }
 
-    fn report(&self, _: Duration, _: SetId, _: &[LunId]) -> Result<Vec<CopyReport>, ArrayError> {
-        self.refuse()
+    fn report(
+        &self,
+        within: Duration,
+        set: SetId,
+        luns: &[LunId],
+    ) -> Result<Vec<CopyReport>, ArrayError> {
+        self.array()?.report(within, set, luns)
     }
 
-    fn abort(&self, _: Duration, _: SetId, _: bool) -> Result<AbortOutcome, ArrayError> {
-        self.refuse()
+    fn abort(
+        &self,
+        within: Duration,
+        set: SetId,
+        reported_too: bool,
+    ) -> Result<AbortOutcome, ArrayError> {
+        self.array()?.abort(within, set, reported_too)
     }
 
-    fn map(&self, _: Duration, _: &[LunId]) -> Result<(), ArrayError> {
-        self.refuse()
+    fn map(&self, within: Duration, luns: &[LunId]) -> Result<(), ArrayError> {
+        self.array()?.map(within, luns)
     }
 
-    fn unmap(&self, _: Duration, _: &[LunId]) -> Result<(), ArrayError> {
-        self.refuse()
+    fn unmap(&self, within: Duration, luns: &[LunId]) -> Result<(), ArrayError> {
+        self.array()?.unmap(within, luns)
     }
 
-    fn delete(&self, _: Duration, _: LunId) -> Result<DeleteOutcome, ArrayError> {
-        self.refuse()
+    fn delete(&self, within: Duration, copy: LunId) -> Result<DeleteOutcome, ArrayError> {
+        self.array()?.delete(within, copy)
     }
 
-    fn break_copies(&self, _: Duration, _: &[LunId]) -> Result<(), ArrayError> {
-        self.refuse()
+    fn break_copies(&self, within: Duration, luns: &[LunId]) -> Result<(), ArrayError> {
+        self.array()?.break_copies(within, luns)
     }
 
     fn resync(
         &self,
-        _: Duration,
-        _: ResyncId,
-        _: &[ResyncPair],
+        within: Duration,
+        id: ResyncId,
+        pairs: &[ResyncPair],
     ) -> Result<ResyncStatus, ArrayError> {
-        self.refuse()
+        self.array()?.resync(within, id, pairs)
     }
 
     fn resync_status(
         &self,
-        _: Duration,
-        _: ResyncId,
-        _: Duration,
+        within: Duration,
+        id: ResyncId,
+        wait: Duration,
     ) -> Result<ResyncStatus, ArrayError> {
-        self.refuse()
+        self.array()?.resync_status(within, id, wait)
     }
 
-    fn cancel_resync(&self, _: Duration, _: ResyncId) -> Result<ResyncStatus, ArrayError> {
-        self.refuse()
+    fn cancel_resync(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
+        self.array()?.cancel_resync(within, id)
     }
 
-    fn orphans(&self, _: Duration) -> Result<Vec<Orphan>, ArrayError> {
-        self.refuse()
+    fn orphans(&self, within: Duration) -> Result<Vec<Orphan>, ArrayError> {
+        self.array()?.orphans(within)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_folder::{DataFolder as _, MemoryFolder};
+    use crate::enrolment::tests::{Machine, of_line};
+    use crate::enrolment::{self, FILE};
     use vss_provider::Event;
 
     struct Nowhere;
@@ -205,11 +303,24 @@ mod tests {
         fn report(&self, _: &Event) {}
     }
 
-    fn site(
-        settings: Result<FileSettings, FileError>,
-        enrolment: Result<Enrolment, LoadError>,
-    ) -> Site {
-        Site::assemble(settings, enrolment, |_| Arc::new(Nowhere))
+    fn site(settings: Result<FileSettings, FileError>, folder: &Arc<MemoryFolder>) -> Site {
+        let (looked, read) = (Arc::clone(folder), Arc::clone(folder));
+        let enrolments = Enrolments {
+            // Any time that is another one for another content.
+            stamp: Box::new(move || {
+                let file = looked.read(FILE).ok()?;
+                let number = file.iter().map(|byte| u64::from(*byte)).sum();
+                Some(SystemTime::UNIX_EPOCH + Duration::from_secs(number))
+            }),
+            load: Box::new(move || enrolment::load(&*read, &Machine(1))),
+        };
+        Site::assemble(settings, enrolments, |_| Arc::new(Nowhere))
+    }
+
+    /// Enrolled with an array where nobody listens.
+    fn enroll(folder: &MemoryFolder, port: u16) {
+        let line = format!("shadowlun://127.0.0.1:{port}/1/{port:064}/{:064}", 0);
+        enrolment::add(folder, &Machine(1), &of_line("x", &line)).unwrap();
     }
 
     fn refusal_of(site: &Site) -> ArrayError {
@@ -219,7 +330,7 @@ mod tests {
     /// ERR-3.
     #[test]
     fn site_without_enrolment_refuses_with_cause_and_remedy() {
-        let site = site(Ok(FileSettings::default()), Err(LoadError::Missing));
+        let site = site(Ok(FileSettings::default()), &Arc::default());
 
         let error = refusal_of(&site);
 
@@ -233,14 +344,38 @@ mod tests {
 
     #[test]
     fn site_broken_settings_refuse_and_ask_for_veto_although_enrolled() {
-        let enrolment = format!("shadowlun://127.0.0.1:1/1/{:064}/{:064}", 0, 0);
+        let folder = Arc::default();
+        enroll(&folder, 1);
         let broken = crate::settings::parse("provider.toml".into(), "idle_sets_max_s = 5");
 
-        let site = site(broken, Ok(enrolment.parse().unwrap()));
+        let site = site(broken, &folder);
 
         let error = refusal_of(&site);
         assert!(error.message.contains("idle_sets_max_s"), "{error}");
         assert!(error.remedy.contains("print-settings"), "{error}");
         assert!(site.settings.veto_when_unreachable);
+    }
+
+    /// What `enroll` and `unenroll` write takes effect for a provider that is loaded, at its next look.
+    #[test]
+    fn changed_enrolment_is_followed_without_a_restart() {
+        let folder = Arc::default();
+        let site = site(Ok(FileSettings::default()), &folder);
+        let enrolled = site.enrolled.clone().expect("it comes from an enrolment");
+        assert!(refusal_of(&site).message.contains("not enrolled"));
+
+        enroll(&folder, 1);
+        assert!(refusal_of(&site).message.contains("not enrolled"));
+        enrolled.refresh();
+        let one = refusal_of(&site).message;
+        assert!(!one.contains("not enrolled"), "{one}");
+
+        enroll(&folder, 2);
+        enrolled.refresh();
+        assert_ne!(refusal_of(&site).kind, ArrayErrorKind::Protocol);
+
+        folder.remove(FILE).unwrap();
+        enrolled.refresh();
+        assert!(refusal_of(&site).message.contains("not enrolled"));
     }
 }

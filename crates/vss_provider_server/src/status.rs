@@ -3,7 +3,7 @@
 
 use crate::commands::ASK_MAX;
 use crate::data_folder::DataFolder;
-use crate::enrolment::{self, SecretBox};
+use crate::enrolment::{self, Enrolled, SecretBox};
 use crate::registration::{self, Hosting, System, SystemError, quoted};
 use crate::vendor::Arrays;
 use crate::{event_log, ids, settings};
@@ -50,16 +50,6 @@ pub fn look(
     arrays: Arrays,
     ask: &dyn Fn(&Enrolment) -> Result<ArrayInfo, ArrayError>,
 ) -> Status {
-    let (enrolment, array) = match arrays {
-        Arrays::Own { open, .. } => {
-            let info = open(&folder.path("")).and_then(|own| own.info(ASK_MAX));
-            (None, array(info))
-        }
-        Arrays::Enrolled => {
-            let (enrolment, array) = enrolled(folder, secrets, ask);
-            (Some(("enrolment", enrolment)), array)
-        }
-    };
     let hosting = hosting(system);
     let service = match hosting {
         Ok(Hosting::LocalServer) => Ok("not needed with this hosting".to_owned()),
@@ -69,39 +59,46 @@ pub fn look(
         Hosting::Service => "hosted by the service".to_owned(),
         Hosting::LocalServer => "hosted by the executable".to_owned(),
     });
-    let lines: Vec<_> = [
+    let mut findings = vec![
         ("files", files(system)),
         ("COM class", com_class),
         ("service", service),
         ("event source", event_source(system)),
         ("registered in VSS", registered(system)),
         ("settings", settings(folder)),
-    ]
-    .into_iter()
-    .chain(enrolment)
-    .chain([("array", array)])
-    .map(line)
-    .collect();
+    ];
+    match arrays {
+        Arrays::Own { open, .. } => {
+            let info = open(&folder.path("")).and_then(|own| own.info(ASK_MAX));
+            findings.push(("array", array(info)));
+        }
+        Arrays::Enrolled => findings.extend(enrolled(folder, secrets, ask)),
+    }
+    let lines: Vec<_> = findings.into_iter().map(line).collect();
     Status {
         in_order: lines.iter().all(|line| line.in_order),
         lines,
     }
 }
 
+/// Two lines for each array.
 fn enrolled(
     folder: &dyn DataFolder,
     secrets: &dyn SecretBox,
     ask: &dyn Fn(&Enrolment) -> Result<ArrayInfo, ArrayError>,
-) -> (Finding, Finding) {
+) -> Vec<(&'static str, Finding)> {
     match enrolment::load(folder, secrets) {
-        Ok(enrolment) => {
-            let found = format!("{}, key {}", enrolment.address(), enrolment.key_pin());
-            (Ok(found), array(ask(&enrolment)))
-        }
-        Err(error) => (
-            bad(&error, error.remedy()),
-            bad("not asked", "enroll this host first"),
-        ),
+        Ok(arrays) => arrays
+            .iter()
+            .flat_map(|Enrolled { enrolment, .. }| {
+                let found = format!("{}, key {}", enrolment.address(), enrolment.key_pin());
+                [("enrolment", Ok(found)), ("array", array(ask(enrolment)))]
+            })
+            .collect(),
+        Err(error) => vec![
+            ("enrolment", bad(&error, error.remedy())),
+            ("array", bad("not asked", "enroll this host first")),
+        ],
     }
 }
 

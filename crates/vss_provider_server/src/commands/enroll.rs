@@ -2,7 +2,7 @@
 //! `enroll`: checks a line, asks the array, stores.
 
 use crate::data_folder::DataFolder;
-use crate::enrolment::{self, SecretBox};
+use crate::enrolment::{self, Enrolled, Removed, SecretBox};
 use array_api::{ArrayError, ArrayErrorKind, ArrayInfo, Enrolment};
 use std::io::{BufRead, Read as _};
 
@@ -37,6 +37,10 @@ pub(super) fn enroll(
         .parse()
         .map_err(|error| format!("This host was not enrolled: {error}."))?;
     let answer = ask.map(|ask| ask(&enrolment));
+    let name = match &answer {
+        Some(Ok(info)) => Some(info.name.clone()),
+        _ => None,
+    };
     let told = match answer {
         None => format!("; the array at {} was not asked", enrolment.address()),
         Some(Ok(info)) => format!("; the array {} knows it as {}", info.name, info.host),
@@ -51,13 +55,38 @@ pub(super) fn enroll(
             ));
         }
     };
-    enrolment::store(folder, secrets, &enrolment).map_err(|error| {
+    let enrolled = Enrolled { name, enrolment };
+    enrolment::add(folder, secrets, &enrolled).map_err(|error| {
         format!(
             "This host was not enrolled: {} cannot be written: {error}.\nWhat to do: run the command as administrator.",
             folder.path(enrolment::FILE).display()
         )
     })?;
     Ok(format!("This host is enrolled{told}.\n"))
+}
+
+/// Takes an array out of the enrolment.
+pub(super) fn unenroll(folder: &dyn DataFolder, array: Option<&str>) -> Result<String, String> {
+    match enrolment::remove(folder, array) {
+        Ok(Removed::One { array, left }) => Ok(format!(
+            "This host is no longer enrolled with {array}; {left} arrays are left. To end its rights there, run 'shadowlun host \
+             remove' on the array.\n"
+        )),
+        Ok(Removed::None) => match array {
+            None => Ok("This host was not enrolled.\n".to_owned()),
+            Some(array) => Err(format!(
+                "This host is not enrolled with an array {array}. 'shadowlun-provider status' lists those it is enrolled with."
+            )),
+        },
+        Ok(Removed::Which(addresses)) => Err(format!(
+            "This host is enrolled with several arrays; nothing was changed. Name one of: {}",
+            addresses.join(", ")
+        )),
+        Err(error) => Err(format!(
+            "The enrolment {} cannot be changed: {error}. Run the command as administrator.",
+            folder.path(enrolment::FILE).display()
+        )),
+    }
 }
 
 /// Whether an array that answered so, or not at all, may still be the right one.
@@ -145,6 +174,33 @@ mod tests {
         enroll(&folder, &Machine(1), &good_line(), None).unwrap();
 
         assert!(is_enrolled(&folder));
+    }
+
+    #[test]
+    fn unenroll_names_what_it_removed_and_asks_where_there_are_several() {
+        let folder = MemoryFolder::default();
+        assert!(
+            unenroll(&folder, None)
+                .unwrap()
+                .contains("was not enrolled")
+        );
+        enroll(&folder, &Machine(1), &good_line(), None).unwrap();
+        let second = good_line()
+            .replace("127.0.0.1", "other")
+            .replace("abab", "0101");
+        enroll(&folder, &Machine(1), &second, None).unwrap();
+
+        let which = unenroll(&folder, None).unwrap_err();
+        assert!(which.contains("127.0.0.1:8443, other:8443"), "{which}");
+        assert!(
+            unenroll(&folder, Some("third:1"))
+                .unwrap_err()
+                .contains("status")
+        );
+        let text = unenroll(&folder, Some("other:8443")).unwrap();
+        assert!(text.contains("other:8443; 1 arrays are left"), "{text}");
+        unenroll(&folder, None).unwrap();
+        assert!(!is_enrolled(&folder));
     }
 
     /// SEC-10.

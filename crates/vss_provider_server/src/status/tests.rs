@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::data_folder::MemoryFolder;
-use crate::enrolment::tests::Machine;
+use crate::enrolment::tests::{Machine, of_line};
 use crate::registration::tests::FakeSystem;
 use array_api::ArrayErrorKind;
 use array_api::simulated::{SimulatedArray, VirtualClock};
@@ -13,7 +13,7 @@ const TOKEN: &str = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdc
 fn enrolled() -> MemoryFolder {
     let folder = MemoryFolder::default();
     let line = format!("shadowlun://array:8443/1/{}/{TOKEN}", "ab".repeat(32));
-    enrolment::store(&folder, &Machine(1), &line.parse().unwrap()).unwrap();
+    enrolment::add(&folder, &Machine(1), &of_line("store1", &line)).unwrap();
     folder
 }
 
@@ -59,6 +59,23 @@ fn everything_is_in_order_after_install_and_enroll_in_both_hostings() {
         assert_eq!(bad_lines(&status), [""; 0], "{}", status.table());
         assert!(status.table().contains("winhost"));
     }
+}
+
+#[test]
+fn every_array_is_listed_and_asked() {
+    let folder = enrolled();
+    let line = format!("shadowlun://other:8443/1/{}/{TOKEN}", "01".repeat(32));
+    enrolment::add(&folder, &Machine(1), &of_line("store2", &line)).unwrap();
+
+    let status = look(&installed(Hosting::Service), &folder, &Machine(1), &answers);
+
+    let table = status.table();
+    assert!(
+        table.contains("array:8443") && table.contains("other:8443"),
+        "{table}"
+    );
+    let asked = status.lines.iter().filter(|line| line.what == "array");
+    assert_eq!(asked.count(), 2);
 }
 
 /// SEC-10.
