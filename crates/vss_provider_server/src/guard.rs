@@ -14,6 +14,27 @@ thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// Who may call. COM's closed list is the first check, this is the second (SEC-2).
+pub trait Callers: Send + Sync {
+    /// Whether the client of the call on this thread is Local System or an administrator. Where that cannot be found out, it
+    /// is not.
+    fn may_call(&self) -> bool;
+}
+
+/// [`guarded`], for those alone who may call: others get E_ACCESSDENIED before anything else is done (SEC-1). There is no event
+/// about it, since whoever is refused could fill the log with them.
+pub fn admitted(
+    callers: &dyn Callers,
+    method: Method,
+    post: impl FnOnce(Event),
+    body: impl FnOnce() -> Hresult,
+) -> Hresult {
+    guarded(method, post, || match callers.may_call() {
+        true => body(),
+        false => Hresult::E_ACCESSDENIED,
+    })
+}
+
 /// Carries `body` out and answers its code. A panic in it becomes the method's general failure and one event, handed to `post`.
 pub fn guarded(
     method: Method,
@@ -120,6 +141,46 @@ mod tests {
         fn report(&self, event: &Event) {
             assert!(!event.cause.contains("not writable"), "the log is broken");
             self.0.lock().expect("not poisoned").push(event.clone());
+        }
+    }
+
+    struct Client(bool);
+
+    impl Callers for Client {
+        fn may_call(&self) -> bool {
+            self.0
+        }
+    }
+
+    const METHODS: [Method; 6] = [
+        Method::AreLunsSupported,
+        Method::BeginPrepareSnapshot,
+        Method::CommitSnapshots,
+        Method::AbortSnapshots,
+        Method::OnLunEmpty,
+        Method::OnUnload,
+    ];
+
+    /// T-020, SEC-1, SEC-2: who may not call gets nothing done, and fills no log.
+    #[test]
+    fn t020_ordinary_caller_is_denied_before_anything_is_done() {
+        for method in METHODS {
+            let denied = admitted(
+                &Client(false),
+                method,
+                |_| panic!("no event is due"),
+                || panic!("nothing is done"),
+            );
+            assert_eq!(denied, Hresult::E_ACCESSDENIED, "{method}");
+        }
+    }
+
+    /// T-021, SEC-2.
+    #[test]
+    fn t021_privileged_caller_gets_the_methods_own_answer() {
+        for method in METHODS {
+            let answer = admitted(&Client(true), method, |_| {}, || Hresult::S_FALSE);
+            assert_eq!(answer, Hresult::S_FALSE, "{method}");
         }
     }
 

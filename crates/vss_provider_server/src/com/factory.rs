@@ -6,7 +6,7 @@
 
 use super::convert::out;
 use super::object::ProviderObject;
-use crate::guard::{caught, internal_error};
+use crate::guard::{Callers, caught, internal_error};
 use crate::lifetime::{Lifetime, User};
 use crate::live::Live;
 use crate::site::Site;
@@ -15,7 +15,7 @@ use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 use vss_provider::{EventSink, Hresult, Method};
 use windows::Win32::Foundation::{
-    CLASS_E_NOAGGREGATION, CO_E_SERVER_STOPPING, E_INVALIDARG, E_UNEXPECTED,
+    CLASS_E_NOAGGREGATION, CO_E_SERVER_STOPPING, E_ACCESSDENIED, E_INVALIDARG, E_UNEXPECTED,
 };
 use windows::Win32::System::Com::{IClassFactory, IClassFactory_Impl};
 use windows::core::{BOOL, Error, GUID, IUnknown, Interface, Ref, implement};
@@ -28,6 +28,8 @@ pub(super) struct Factory {
     pub(super) events: Arc<dyn EventSink>,
     /// What a provider is made from.
     pub(super) site: fn() -> Site,
+    /// Who may call it.
+    pub(super) callers: Arc<dyn Callers>,
     /// LockServer's.
     pub(super) locks: Mutex<Vec<User>>,
 }
@@ -67,8 +69,13 @@ impl IClassFactory_Impl for Factory_Impl {
             if !outer.is_null() {
                 return Err(Error::from(CLASS_E_NOAGGREGATION));
             }
+            // A site's files are read for those alone who may call.
+            if !self.callers.may_call() {
+                return Err(Error::from(E_ACCESSDENIED));
+            }
             let user = self.enter()?;
-            let made = ProviderObject::new((self.site)(), &self.live, user);
+            let callers = Arc::clone(&self.callers);
+            let made = ProviderObject::new((self.site)(), callers, &self.live, user);
             let made = IUnknown::from(made);
             // SAFETY: both pointers were checked; QueryInterface stores a counted reference or NULL.
             unsafe { made.query(interface, object) }.ok()

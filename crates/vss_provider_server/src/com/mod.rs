@@ -5,6 +5,7 @@
 //! Everything runs under [`crate::guard`].
 
 mod asynchronous;
+mod callers;
 pub mod convert;
 mod extended;
 mod factory;

@@ -10,7 +10,7 @@ use super::convert::{
     CoTaskMemory, out, read_lun, read_luns, read_luns_or_null, update_lun, uuid, write_luns,
 };
 use super::extended::{IHardwareProviderEx, IHardwareProviderEx_Impl};
-use crate::guard::guarded;
+use crate::guard::{Callers, admitted, guarded};
 use crate::lifetime::User;
 use crate::live::Live;
 use crate::memory;
@@ -39,13 +39,14 @@ static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 )]
 pub(super) struct ProviderObject {
     provider: Arc<Provider>,
+    callers: Arc<dyn Callers>,
     /// Keeps the server up; goes last.
     user: User,
 }
 
 impl ProviderObject {
     /// Reads the site's files anew, so that a provider loaded after an enrolment knows of it.
-    pub(super) fn new(site: Site, live: &Live, user: User) -> Self {
+    pub(super) fn new(site: Site, callers: Arc<dyn Callers>, live: &Live, user: User) -> Self {
         let started = *STARTED;
         let provider = Provider::new(
             site.array,
@@ -54,12 +55,17 @@ impl ProviderObject {
             site.settings,
         );
         let provider = Arc::new(provider.with_window(memory::window()));
-        live.add(&provider);
-        Self { provider, user }
+        live.add(&provider, site.enrolled);
+        Self {
+            provider,
+            callers,
+            user,
+        }
     }
 
     fn code(&self, method: Method, body: impl FnOnce() -> Result<(), Hresult>) -> Hresult {
-        guarded(
+        admitted(
+            &*self.callers,
             method,
             |event| self.provider.post(event),
             || body().err().unwrap_or(Hresult::S_OK),
@@ -83,15 +89,14 @@ impl Drop for ProviderObject {
     /// The last Release without OnUnload is a forced unload (LOAD-10). It takes its bounded time (LOAD-8) here, so that all
     /// is done when Release returns; the thread that ticks may hold the provider for a moment longer.
     fn drop(&mut self) {
-        self.code(Method::OnUnload, || {
-            self.provider.on_unload(true);
-            Ok(())
-        });
+        // Nobody calls here: the last reference may be gone because its client is.
+        let post = |event| self.provider.post(event);
+        guarded(Method::OnUnload, post, || self.provider.on_unload(true));
     }
 }
 
 // In all methods: COM hands in pointers that are NULL or point to what the interface's definition says, valid until the
-// method returns, and to nobody else's memory.
+// method returns, and to nobody else's memory. Out values are emptied first, for whoever calls (GEN-3).
 impl IVssHardwareSnapshotProvider_Impl for ProviderObject_Impl {
     fn AreLunsSupported(
         &self,
@@ -101,9 +106,10 @@ impl IVssHardwareSnapshotProvider_Impl for ProviderObject_Impl {
         luns: *mut VDS_LUN_INFORMATION,
         supported: *mut BOOL,
     ) -> windows::core::Result<()> {
+        // SAFETY: see above.
+        let supported = unsafe { out(supported, BOOL(0)) };
         self.answer(Method::AreLunsSupported, || {
-            // SAFETY: see above.
-            let supported = unsafe { out(supported, BOOL(0)) }?;
+            let supported = supported?;
             // SAFETY: see above.
             let luns = unsafe { read_luns(count, luns) }?;
             *supported = self.provider.are_luns_supported(context, &luns)?.into();
@@ -117,9 +123,10 @@ impl IVssHardwareSnapshotProvider_Impl for ProviderObject_Impl {
         lun: *mut VDS_LUN_INFORMATION,
         supported: *mut BOOL,
     ) -> windows::core::Result<()> {
+        // SAFETY: see above.
+        let supported = unsafe { out(supported, BOOL(0)) };
         self.answer(Method::FillInLunInfo, || {
-            // SAFETY: see above.
-            let supported = unsafe { out(supported, BOOL(0)) }?;
+            let supported = supported?;
             // SAFETY: see above.
             let described = unsafe { read_lun(lun) }?;
             if let Some(filled) = self.provider.fill_in_lun_info(&described) {
@@ -194,10 +201,10 @@ impl IVssHardwareSnapshotProvider_Impl for ProviderObject_Impl {
 
 impl IHardwareProviderEx_Impl for ProviderObject_Impl {
     unsafe fn get_provider_capabilities(&self, mask: *mut u64) -> HRESULT {
+        // E_NOTIMPL is the only code of the matrix, also for NULL.
+        // SAFETY: see above.
+        let _ = unsafe { out(mask, 0) };
         self.raw_answer(Method::GetProviderCapabilities, || {
-            // E_NOTIMPL is the only code of the matrix, also for NULL.
-            // SAFETY: see above.
-            let _ = unsafe { out(mask, 0) };
             self.provider.get_provider_capabilities().map(drop)
         })
     }
@@ -226,9 +233,10 @@ impl IHardwareProviderEx_Impl for ProviderObject_Impl {
         count: u32,
         operation: *mut *mut c_void,
     ) -> HRESULT {
+        // SAFETY: see above.
+        let place = unsafe { out(operation, ptr::null_mut()) };
         self.raw_answer(Method::ResyncLuns, || {
-            // SAFETY: see above.
-            let place = unsafe { out(operation, ptr::null_mut()) }?;
+            let place = place?;
             // SAFETY: see above.
             let copies = unsafe { read_luns(count, copies) }?;
             // SAFETY: see above.

@@ -4,6 +4,9 @@
 // UNSAFETY: calls COM methods with pointers.
 #![expect(unsafe_code)]
 
+#[path = "object_input_tests.rs"]
+mod input;
+
 use super::*;
 use crate::com::factory::Factory;
 use crate::lifetime::Lifetime;
@@ -34,6 +37,18 @@ thread_local! {
     static EVENTS: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
     /// So many events make the log panic.
     static LOG_BREAKS: Cell<u32> = const { Cell::new(0) };
+    /// Whether the test's calls are those of an administrator.
+    static PRIVILEGED: Cell<bool> = const { Cell::new(true) };
+    /// Whether AreLunsSupported is to answer VETO for what it cannot ask.
+    static VETO_WHEN_UNREACHABLE: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Client;
+
+impl Callers for Client {
+    fn may_call(&self) -> bool {
+        PRIVILEGED.get()
+    }
 }
 
 struct Log;
@@ -62,9 +77,14 @@ fn bench() -> Bench {
         events: Arc::new(Log),
         site: || Site {
             array: ARRAY.with(|array| array.host("here")),
+            enrolled: None,
             events: Arc::new(Log),
-            settings: Settings::default(),
+            settings: Settings {
+                veto_when_unreachable: VETO_WHEN_UNREACHABLE.get(),
+                ..Settings::default()
+            },
         },
+        callers: Arc::new(Client),
         locks: Mutex::default(),
     });
     Bench {
@@ -177,63 +197,6 @@ fn t230_t231_reserved_methods_are_not_implemented_and_store_nothing() {
         let code = (vtable.OnReuseLuns)(object.as_raw(), ptr::null(), ptr::null(), 3);
         assert_eq!(code, E_NOTIMPL);
     }
-}
-
-/// T-128, GEN-3, GEN-5, GEN-6, ALS-12.
-#[test]
-fn t128_null_and_negative_counts_are_invalid_and_out_values_are_empty() {
-    let object: IVssHardwareSnapshotProviderEx = bench().load().expect("it loads");
-    let mut supported = BOOL(1);
-    let mut operation = ptr::without_provenance_mut(1);
-    let vtable = object.vtable();
-    let base = &vtable.base__;
-    let (this, no) = (object.as_raw(), ptr::null_mut());
-    let none = ptr::null::<VDS_LUN_INFORMATION>();
-    let mut lun = Lun::new(&LunDescription::default());
-    let id = GUID::from_u128(1);
-    // SAFETY: what is not NULL leads to places of ours.
-    unsafe {
-        let are =
-            |count, luns, out| (base.AreLunsSupported)(this, count, 0, none.cast(), luns, out);
-        assert_eq!(are(1, no, &raw mut supported), E_INVALIDARG);
-        assert_eq!(supported, BOOL(0));
-        assert_eq!(are(-1, &raw mut lun.0, &raw mut supported), E_INVALIDARG);
-        assert_eq!(are(0, no, ptr::null_mut()), E_INVALIDARG);
-        assert_eq!(are(0, no, &raw mut supported), S_OK);
-        supported = BOOL(1);
-        let code = (base.FillInLunInfo)(this, none.cast(), no, &raw mut supported);
-        assert_eq!((code, supported), (E_INVALIDARG, BOOL(0)));
-        let begin = |count| (base.BeginPrepareSnapshot)(this, id, id, 0, count, none.cast(), no);
-        assert_eq!(
-            (begin(-1), begin(0), begin(1)),
-            (E_INVALIDARG, E_INVALIDARG, E_INVALIDARG)
-        );
-        let targets = |count, from, to| (base.GetTargetLuns)(this, count, none.cast(), from, to);
-        assert_eq!(targets(1, none, &raw mut lun.0), E_INVALIDARG);
-        assert_eq!(targets(1, &raw const lun.0, no), E_INVALIDARG);
-        assert_eq!(
-            (targets(0, none, no), targets(-1, none, no)),
-            (S_OK, E_INVALIDARG)
-        );
-        let locate = |count| (base.LocateLuns)(this, count, none);
-        assert_eq!(
-            (locate(0), locate(1), locate(-1)),
-            (S_OK, E_INVALIDARG, E_INVALIDARG)
-        );
-        assert_eq!((base.OnLunEmpty)(this, none.cast(), none), E_INVALIDARG);
-        let change = |count| (vtable.OnLunStateChange)(this, none, none, count, 0x800);
-        assert_eq!(
-            (change(0), change(1), change(u32::MAX)),
-            (S_OK, E_INVALIDARG, E_INVALIDARG)
-        );
-        let code = (vtable.ResyncLuns)(this, none, none, 1, &raw mut operation);
-        assert_eq!((code, operation), (E_INVALIDARG, ptr::null_mut()));
-        assert_eq!(
-            (vtable.ResyncLuns)(this, none, none, 0, ptr::null_mut()),
-            E_INVALIDARG
-        );
-    }
-    assert_eq!(EVENTS.take(), [], "malformed input goes without an event");
 }
 
 /// T-120, T-123, GTL-6, FIL-3, OLE-4: one set through every vtable, with memory that changes its owner.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who may start and call the provider: Local System, which VSS runs as, and administrators. A closed list, so that the
-//! methods need no check of their own (SEC-1, SEC-2, SEC-7).
+//! Who may start and call the provider: Local System, which VSS runs as, and administrators. A closed list (SEC-1, SEC-2,
+//! SEC-7); the methods ask once more ([`super::callers`]).
 
 // UNSAFETY: security descriptors are untyped memory in Windows' interface.
 #![expect(unsafe_code)]
@@ -17,9 +17,6 @@ use windows::core::{HSTRING, Result};
 /// Owner and group Administrators, which COM wants to be named; a protected list with one entry each for Local System and
 /// Administrators: execute and activate, on this computer only (1 execute, 2 execute local, 8 activate local).
 pub const SDDL: &str = "O:BAG:BAD:P(A;;0xb;;;SY)(A;;0xb;;;BA)";
-
-/// The list for the named mutex: all rights (MUTEX_ALL_ACCESS) to the same two.
-pub const MUTEX_SDDL: &str = "O:BAG:BAD:P(A;;0x1f0001;;;SY)(A;;0x1f0001;;;BA)";
 
 /// A self-relative security descriptor.
 pub struct Descriptor(Vec<u64>, usize);

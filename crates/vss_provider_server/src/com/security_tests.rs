@@ -33,26 +33,24 @@ fn entries(bytes: &[u8]) -> Vec<(u8, u8, u32, &[u8])> {
         .collect()
 }
 
-/// SEC-1, SEC-2, SEC-7: exactly two may, nobody inherits a right, and nobody comes from another computer.
+/// T-020, SEC-1, SEC-2, SEC-7: exactly two may, nobody inherits a right, and nobody comes from another computer.
 #[test]
-fn descriptors_are_closed_lists_of_local_system_and_administrators() {
-    for (sddl, mask) in [(SDDL, 0xb), (MUTEX_SDDL, 0x1f_0001)] {
-        let descriptor = Descriptor::new(sddl).expect("the text is right");
-        let bytes = descriptor.bytes();
-        let control = u16_at(bytes, 2);
-        let wanted = SELF_RELATIVE | DACL_PROTECTED | DACL_PRESENT;
-        assert_eq!(control & wanted, wanted, "{control:#x}");
-        let allowed = [(0, 0, mask, LOCAL_SYSTEM), (0, 0, mask, ADMINISTRATORS)];
-        assert_eq!(entries(bytes), allowed);
-        assert!(
-            bytes[offset_at(bytes, 4)..].starts_with(ADMINISTRATORS),
-            "owner"
-        );
-        assert!(
-            bytes[offset_at(bytes, 8)..].starts_with(ADMINISTRATORS),
-            "group"
-        );
-    }
+fn t020_descriptor_is_a_closed_list_of_local_system_and_administrators() {
+    let descriptor = Descriptor::new(SDDL).expect("the text is right");
+    let bytes = descriptor.bytes();
+    let control = u16_at(bytes, 2);
+    let wanted = SELF_RELATIVE | DACL_PROTECTED | DACL_PRESENT;
+    assert_eq!(control & wanted, wanted, "{control:#x}");
+    let allowed = [(0, 0, 0xb, LOCAL_SYSTEM), (0, 0, 0xb, ADMINISTRATORS)];
+    assert_eq!(entries(bytes), allowed);
+    assert!(
+        bytes[offset_at(bytes, 4)..].starts_with(ADMINISTRATORS),
+        "owner"
+    );
+    assert!(
+        bytes[offset_at(bytes, 8)..].starts_with(ADMINISTRATORS),
+        "group"
+    );
 }
 
 /// SEC-4: the form that CoInitializeSecurity wants has the same list.

@@ -2,24 +2,23 @@
 //! The process that offers the class, from its first COM call to its end. Two modes share it: the service, and `-Embedding`,
 //! with which COM starts a LocalServer32.
 
-// UNSAFETY: COM's functions for servers, and a named mutex.
+// UNSAFETY: COM's functions for servers.
 #![expect(unsafe_code)]
 
+use super::callers::CallersToken;
 use super::factory::Factory;
-use super::security::{Descriptor, MUTEX_SDDL, SDDL};
+use super::security::{Descriptor, SDDL};
 use crate::guard::report_panics;
 use crate::ids;
 use crate::lifetime::{IDLE, Lifetime};
 use crate::live::Live;
 use crate::site::Site;
+use crate::sys::SystemFolder;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vss_provider::{Event, EventKind, EventSink, Hresult, Method};
-use windows::Win32::Foundation::{
-    E_ACCESSDENIED, HANDLE, WAIT_ABANDONED, WAIT_OBJECT_0, WAIT_TIMEOUT,
-};
-use windows::Win32::Security::SECURITY_ATTRIBUTES;
 use windows::Win32::System::Com::{
     CLSCTX_INPROC_SERVER, CLSCTX_LOCAL_SERVER, CLSID_GlobalOptions, COINIT_MULTITHREADED,
     COMGLB_EXCEPTION_DONOT_HANDLE, COMGLB_EXCEPTION_HANDLING, CoCreateInstance, CoInitializeEx,
@@ -28,13 +27,12 @@ use windows::Win32::System::Com::{
     EOLE_AUTHENTICATION_CAPABILITIES, IClassFactory, IGlobalOptions, REGCLS_MULTIPLEUSE,
     REGCLS_SUSPENDED, RPC_C_AUTHN_LEVEL_PKT_PRIVACY, RPC_C_IMP_LEVEL_IDENTIFY,
 };
-use windows::Win32::System::Threading::{CreateMutexW, WaitForSingleObject};
-use windows::core::{Error, GUID, HSTRING, PCWSTR};
+use windows::core::{Error, GUID};
 
-/// Held by the one process of this computer that serves.
-fn mutex_name() -> String {
-    format!(r"Global\{}", ids::names().service_name)
-}
+/// In the data folder: held by the one process of this computer that serves.
+const LOCK_FILE: &str = "serving.lock";
+/// How often a server that waits looks again.
+const TURN_POLL: Duration = Duration::from_millis(50);
 /// How long a new server waits for one that is ending: longer than [`Server::stop`] takes.
 pub(crate) const TURN_MAX: Duration = Duration::from_secs(30);
 /// How long an ending server waits for its users, before it gives up on their behalf.
@@ -63,13 +61,16 @@ pub enum ServerError {
         ids::names().service_name
     )]
     AnotherServer,
-    /// Another program made the mutex, with an access list that shuts us out.
+    /// The data folder is not as it has to be.
     #[error(
-        "another program on this computer holds the name {}, which is the provider's. Find it (Process Explorer: Find \
-         Handle), end it and remove it; it may want to keep the provider from starting",
-        mutex_name()
+        "the file {LOCK_FILE} in the provider's folder %ProgramData%\\{folder} cannot be opened: {source}. As administrator run \
+         'shadowlun-provider install', which closes the folder, or says who else has it",
+        folder = ids::names().data_folder
     )]
-    NameTaken,
+    Lock {
+        /// The system's reason, or what is wrong with the folder.
+        source: std::io::Error,
+    },
     /// No thread.
     #[error(
         "no thread could be started: {0}. The computer is short of memory; close programs or restart it"
@@ -133,7 +134,7 @@ pub(crate) fn tell(events: &dyn EventSink, error: &ServerError) {
     });
 }
 
-/// A server that offers the class. It stays on the thread that started it, to which the mutex belongs.
+/// A server that offers the class.
 pub(crate) struct Server {
     lifetime: Arc<Lifetime>,
     live: Arc<Live>,
@@ -142,7 +143,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Offers the class. The order matters: security before anything that marshals, the mutex before the class is seen.
+    /// Offers the class. The order matters: security before anything that marshals, the turn before the class is seen.
     pub(crate) fn start(events: &Arc<dyn EventSink>) -> Result<Self, ServerError> {
         // SAFETY: the first COM call of this thread. It is never undone: the apartment lasts as long as the process.
         com(
@@ -159,6 +160,7 @@ impl Server {
             lifetime: Arc::clone(&lifetime),
             events: Arc::clone(events),
             site: Site::open,
+            callers: Arc::new(com("making the SIDs of who may call", CallersToken::new())?),
             locks: Mutex::default(),
         });
         let class = GUID::from_u128(ids::names().class_id.as_u128());
@@ -244,34 +246,24 @@ fn close_the_door() -> Result<(), ServerError> {
     com("CoInitializeSecurity", secured)
 }
 
-/// The right to serve on this computer. The system takes it back when the process ends, however it ends, so that a restart
-/// waits for the old process, and a killed one is in nobody's way.
-struct Turn(#[expect(dead_code, reason = "kept open until the process ends")] HANDLE);
+/// The right to serve on this computer: a file of the data folder that one process at a time has open. The system closes it
+/// when the process ends, however it ends, so that a restart waits for the old process, and a killed one is in nobody's way. A
+/// name that every program can take, such as a mutex's, would let anybody keep the provider from starting.
+struct Turn(#[expect(dead_code, reason = "kept open until the process ends")] File);
 
 impl Turn {
     fn wait(limit: Duration) -> Result<Self, ServerError> {
-        let descriptor = Descriptor::new(MUTEX_SDDL);
-        let descriptor = com("making the mutex's security descriptor", descriptor)?;
-        let attributes = SECURITY_ATTRIBUTES {
-            nLength: u32::try_from(size_of::<SECURITY_ATTRIBUTES>()).expect("it is small"),
-            lpSecurityDescriptor: descriptor.as_raw().0,
-            bInheritHandle: false.into(),
-        };
-        let name = HSTRING::from(mutex_name());
-        // SAFETY: attributes and name live until the call returns.
-        let mutex =
-            unsafe { CreateMutexW(Some(&raw const attributes), false, PCWSTR(name.as_ptr())) };
-        let mutex = match mutex {
-            Err(error) if error.code() == E_ACCESSDENIED => return Err(ServerError::NameTaken),
-            mutex => com("CreateMutex", mutex)?,
-        };
-        let limit = u32::try_from(limit.as_millis()).expect("it is half a minute");
-        // SAFETY: the handle is open.
-        match unsafe { WaitForSingleObject(mutex, limit) } {
-            // Abandoned: the process before us ended without giving it back, as all of ours do.
-            WAIT_OBJECT_0 | WAIT_ABANDONED => Ok(Self(mutex)),
-            WAIT_TIMEOUT => Err(ServerError::AnotherServer),
-            _ => com("WaitForSingleObject", Err(Error::from_thread())),
+        let folder = SystemFolder::new();
+        let until = Instant::now() + limit;
+        loop {
+            match folder
+                .try_hold(LOCK_FILE)
+                .map_err(|source| ServerError::Lock { source })?
+            {
+                Some(file) => return Ok(Self(file)),
+                None if Instant::now() >= until => return Err(ServerError::AnotherServer),
+                None => std::thread::sleep(TURN_POLL),
+            }
         }
     }
 }
@@ -313,13 +305,16 @@ mod tests {
         };
         let array = Site::assemble(
             Ok(crate::settings::FileSettings::default()),
-            Err(crate::enrolment::LoadError::Missing),
+            crate::site::Enrolments {
+                stamp: Box::new(|| None),
+                load: Box::new(|| Err(crate::enrolment::LoadError::Missing)),
+            },
             |_| Arc::new(Nowhere),
         );
         let provider =
             vss_provider::Provider::new(array.array, Arc::new(clock), array.events, array.settings);
         let provider = Arc::new(provider);
-        server.live.add(&provider);
+        server.live.add(&provider, None);
         while ticked.try_recv().is_ok() {}
         (ticked.recv_timeout(Duration::from_secs(20))).expect("the clock is asked");
 
@@ -335,14 +330,14 @@ mod tests {
         get().expect_err("it is offered no more");
     }
 
-    /// One test, because the mutex is the whole computer's.
+    /// One test, because the turn is the whole computer's.
     #[test]
     fn turn_is_for_one_at_a_time_and_free_after_a_death() {
         let dead = std::thread::spawn(serve);
         assert!(dead.join().is_ok());
         let dead = std::thread::spawn(|| Turn::wait(Duration::from_secs(5)).is_ok());
         assert!(dead.join().expect("it does not panic"));
-        let _first = Turn::wait(Duration::from_secs(5)).expect("it is abandoned");
+        let _first = Turn::wait(Duration::from_secs(5)).expect("it is free again");
         let second = std::thread::spawn(|| Turn::wait(Duration::from_millis(50)).err());
         let refused = second.join().expect("it does not panic");
         assert!(matches!(refused, Some(ServerError::AnotherServer)));

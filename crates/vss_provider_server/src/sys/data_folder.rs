@@ -17,7 +17,9 @@ use std::os::windows::ffi::OsStringExt as _;
 use std::os::windows::fs::OpenOptionsExt as _;
 use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _};
 use std::path::{Path, PathBuf};
-use windows::Win32::Foundation::{GENERIC_WRITE, HANDLE, HLOCAL, LocalFree};
+use windows::Win32::Foundation::{
+    ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, GENERIC_WRITE, HANDLE, HLOCAL, LocalFree,
+};
 use windows::Win32::Security::Authorization::{GetSecurityInfo, SE_FILE_OBJECT, SetSecurityInfo};
 use windows::Win32::Security::{
     DACL_SECURITY_INFORMATION, EqualSid, GetSecurityDescriptorDacl, GetSecurityDescriptorOwner,
@@ -28,9 +30,9 @@ use windows::Win32::Security::{
 use windows::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, CREATE_NEW, CreateDirectoryW, CreateFileW,
     FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_REPARSE_POINT,
-    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_READ_ATTRIBUTES,
-    FILE_SHARE_NONE, GetFileInformationByHandle, MOVEFILE_REPLACE_EXISTING, MOVEFILE_WRITE_THROUGH,
-    MoveFileExW, READ_CONTROL, WRITE_DAC, WRITE_OWNER,
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_DELETE_ON_CLOSE, FILE_FLAG_OPEN_REPARSE_POINT,
+    FILE_READ_ATTRIBUTES, FILE_SHARE_NONE, GetFileInformationByHandle, MOVEFILE_REPLACE_EXISTING,
+    MOVEFILE_WRITE_THROUGH, MoveFileExW, OPEN_ALWAYS, READ_CONTROL, WRITE_DAC, WRITE_OWNER,
 };
 use windows::Win32::System::Com::CoTaskMemFree;
 use windows::core::{GUID, PCWSTR};
@@ -92,6 +94,42 @@ impl SystemFolder {
             }
         }
         Ok(())
+    }
+
+    /// Opens a file of the closed folder for this process alone; it goes when the process does, however that ends. `None` while
+    /// another process has it.
+    ///
+    /// # Errors
+    /// As [`Self::secure`].
+    pub fn try_hold(&self, name: &str) -> io::Result<Option<File>> {
+        self.secure()?;
+        let descriptor = descriptor(FILE_SDDL)?;
+        let name = wide(self.folder()?.join(name));
+        // SAFETY: `name` ends with a NUL; `attributes` points to the descriptor, which outlives the call.
+        let opened = unsafe {
+            CreateFileW(
+                PCWSTR(name.as_ptr()),
+                GENERIC_WRITE.0,
+                FILE_SHARE_NONE,
+                Some(&attributes(&descriptor)),
+                OPEN_ALWAYS,
+                FILE_ATTRIBUTE_NORMAL | FILE_FLAG_DELETE_ON_CLOSE,
+                None,
+            )
+        };
+        match opened {
+            // SAFETY: the handle is a file's, just opened, and nobody else has it.
+            Ok(handle) => Ok(Some(unsafe { File::from_raw_handle(handle.0) })),
+            // Access is denied, in a folder that was just closed, to a file that is on its way out.
+            Err(error)
+                if [ERROR_SHARING_VIOLATION, ERROR_ACCESS_DENIED]
+                    .map(|code| code.to_hresult())
+                    .contains(&error.code()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(io_error(error)),
+        }
     }
 
     /// Removes the folder if nothing is in it.
@@ -415,6 +453,20 @@ mod tests {
         let error = folder.secure().unwrap_err().to_string();
 
         assert!(error.contains("delete it"), "{error}");
+    }
+
+    /// SEC-10: one holder at a time, and no file is left of the last.
+    #[test]
+    fn held_file_is_one_holders_and_goes_with_it() {
+        let folder = scratch("hold");
+        let held = folder.try_hold("x.lock").unwrap().expect("it is free");
+        assert!(folder.try_hold("x.lock").unwrap().is_none());
+
+        drop(held);
+
+        assert!(!folder.path("x.lock").exists());
+        assert!(folder.try_hold("x.lock").unwrap().is_some());
+        delete(&folder);
     }
 
     #[test]
