@@ -10,8 +10,6 @@
 use crate::enrolment::{Enrolled, LoadError};
 use crate::settings::{FileError, FileSettings};
 use crate::vendor::vendor;
-#[cfg(windows)]
-use crate::{data_folder::DataFolder as _, vendor::Arrays};
 use array_api::{
     AbortOutcome, Armed, Array, ArrayError, ArrayErrorKind, ArrayGroup, ArrayInfo, CheckAnswer,
     CheckRequest, CommitReport, CopyReport, DeleteOutcome, HttpsArray, LunId, LunInfo, Orphan,
@@ -38,7 +36,9 @@ impl Site {
     /// Reads this host's files. Never fails and connects to nothing (LOAD-11).
     #[cfg(windows)]
     pub fn open() -> Self {
+        use crate::data_folder::DataFolder as _;
         use crate::sys::{Dpapi, SystemFolder, SystemLog};
+        use crate::vendor::Arrays;
         let folder = SystemFolder::new();
         let settings = crate::settings::load(&folder);
         let events = |event_file| -> Arc<dyn EventSink> {
