@@ -473,8 +473,15 @@ impl Array for ArrayGroup {
         self.member(member)?.resync(within, id, pairs)
     }
 
-    fn resync_status(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
-        let answers = self.ask(&self.everyone(), |_, array| array.resync_status(within, id));
+    fn resync_status(
+        &self,
+        within: Duration,
+        id: ResyncId,
+        wait: Duration,
+    ) -> Result<ResyncStatus, ArrayError> {
+        let answers = self.ask(&self.everyone(), |_, array| {
+            array.resync_status(within, id, wait)
+        });
         first_known(answers)
     }
 
