@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "vss_provider_server",
         &["vss_provider", "array_api", "reserve"],
     ),
+    ("vendor_provider", &["vss_provider_server", "array_api"]),
     ("vss_standin", &["vss_provider"]),
     (
         "vss_rig",

@@ -15,7 +15,7 @@ pub use access::*;
 pub use creation::*;
 
 use crate::{
-    Array, ArrayError, ArrayErrorKind, CopyNeeds, LunId, LunInfo, LunRole, LunState,
+    Array, ArrayError, ArrayErrorKind, CopyNeeds, Designator, LunId, LunIdentity, LunInfo, LunRole, LunState,
     PrepareRequest, Readiness, SetId, SnapshotId,
 };
 use std::sync::Arc;
@@ -43,6 +43,11 @@ pub trait Fixture {
 
     /// All LUNs of the array: originals, copies and reservations.
     fn lun_count(&self) -> usize;
+
+    /// The LUN that a designator of this array's page 83h names; `None` for anybody else's.
+    fn lun_of(&self, designator: &Designator) -> Option<LunId> {
+        LunIdentity::lun_id(designator)
+    }
 
     /// Overwrites the first block of an original LUN with a value; false when this fixture cannot, which leaves out what
     /// depends on contents.

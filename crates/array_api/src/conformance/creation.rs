@@ -55,7 +55,7 @@ pub fn query_answers_for_luns_of_other_hosts(fixture: &dyn Fixture) {
         .identity
         .designators
         .iter()
-        .filter_map(LunIdentity::lun_id)
+        .filter_map(|designator| fixture.lun_of(designator))
         .collect();
     assert_eq!(ids, [lun]);
 }

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The vendor's array keeps the contract: the suite that every array runs.
+
+use array_api::conformance::{ALPHA, BETA, Fixture};
+use array_api::{Array, Designator, LunId};
+use std::sync::Arc;
+use std::time::Duration;
+use vendor_provider::FolderArray;
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+struct Folder {
+    folder: tempfile::TempDir,
+    admin: FolderArray,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let admin = FolderArray::new(folder.path(), "admin");
+        admin
+            .with_state(WITHIN, |state| {
+                state.set_group("pair", &[ALPHA, BETA]);
+                state.allow_resync(ALPHA);
+                Ok(())
+            })
+            .unwrap();
+        Self { folder, admin }
+    }
+}
+
+impl Fixture for Folder {
+    fn host(&self, name: &str) -> Arc<dyn Array> {
+        Arc::new(FolderArray::new(self.folder.path(), name))
+    }
+
+    fn create_lun(&self, size_bytes: u64, hosts: &[&str]) -> LunId {
+        let made = |state: &mut vendor_provider::State| state.create_lun(size_bytes, hosts);
+        self.admin.with_state(WITHIN, made).unwrap()
+    }
+
+    fn lun_count(&self) -> usize {
+        let count = |state: &mut vendor_provider::State| Ok(state.luns().len());
+        self.admin.with_state(WITHIN, count).unwrap()
+    }
+
+    fn lun_of(&self, designator: &Designator) -> Option<LunId> {
+        vendor_provider::anvil_lun(designator)
+    }
+
+    fn write_marker(&self, lun: LunId, value: u64) -> bool {
+        std::fs::write(self.admin.contents(lun), value.to_le_bytes()).is_ok()
+    }
+
+    fn read_marker(&self, lun: LunId) -> Option<u64> {
+        let bytes = std::fs::read(self.admin.contents(lun)).ok()?;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    }
+}
+
+array_api::array_conformance_suite!(Folder::new);
+
+/// REG-14: nothing of this project's own names is in a vendor's provider.
+#[test]
+fn vendor_shares_no_name_with_the_project() {
+    use vss_provider_server::ids::SHADOWLUN;
+    let own = &vendor_provider::ANVIL.names;
+
+    let ids = [own.class_id, own.app_id, own.provider_id, own.version_id];
+    let theirs = [
+        SHADOWLUN.class_id,
+        SHADOWLUN.app_id,
+        SHADOWLUN.provider_id,
+        SHADOWLUN.version_id,
+    ];
+    assert!(ids.iter().all(|id| !theirs.contains(id)));
+    for (name, other) in [
+        (own.provider_name, SHADOWLUN.provider_name),
+        (own.service_name, SHADOWLUN.service_name),
+        (own.event_source, SHADOWLUN.event_source),
+        (own.command, SHADOWLUN.command),
+        (own.executable, SHADOWLUN.executable),
+        (own.message_dll, SHADOWLUN.message_dll),
+        (own.data_folder, SHADOWLUN.data_folder),
+    ] {
+        assert_ne!(name, other);
+    }
+}
