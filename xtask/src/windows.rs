@@ -13,10 +13,14 @@ use std::process::Command;
 
 const TARGET: &str = "x86_64-pc-windows-gnu";
 /// The crates of the Windows programs.
-const CRATES: &[&str] = &["vss_provider_server", "vss_standin"];
+const CRATES: &[&str] = &["vss_provider_server", "vss_standin", "vendor_provider"];
 /// Portable ones that are part of the provider's executable: their tests run under Wine too.
 const PORTABLE: &[&str] = &["array_api", "vss_provider"];
-const EXECUTABLES: &[&str] = &["shadowlun-provider.exe", "vss_standin.exe"];
+const EXECUTABLES: &[&str] = &[
+    "shadowlun-provider.exe",
+    "vss_standin.exe",
+    "anvil-provider.exe",
+];
 const MESSAGE_DLL: &str = "shadowlun-messages.dll";
 /// The program that prints its source.
 const GENERATOR: &str = "message_file";

@@ -15,8 +15,8 @@ pub use access::*;
 pub use creation::*;
 
 use crate::{
-    Array, ArrayError, ArrayErrorKind, CopyNeeds, Designator, LunId, LunIdentity, LunInfo, LunRole, LunState,
-    PrepareRequest, Readiness, SetId, SnapshotId,
+    Array, ArrayError, ArrayErrorKind, CopyNeeds, Designator, LunId, LunIdentity, LunInfo, LunRole,
+    LunState, PrepareRequest, Readiness, SetId, SnapshotId,
 };
 use std::sync::Arc;
 use std::time::Duration;

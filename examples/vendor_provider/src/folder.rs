@@ -245,13 +245,19 @@ impl Array for FolderArray {
         })
     }
 
-    fn resync_status(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
+    /// A resync is over when its call returns, so nobody has to wait.
+    fn resync_status(
+        &self,
+        within: Duration,
+        id: ResyncId,
+        _wait: Duration,
+    ) -> Result<ResyncStatus, ArrayError> {
         self.with_state(within, |state| state.resync_status(&self.host, id))
     }
 
     /// It is over already.
     fn cancel_resync(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
-        self.resync_status(within, id)
+        self.resync_status(within, id, Duration::ZERO)
     }
 
     fn orphans(&self, within: Duration) -> Result<Vec<Orphan>, ArrayError> {

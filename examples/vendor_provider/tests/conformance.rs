@@ -86,3 +86,25 @@ fn vendor_shares_no_name_with_the_project() {
         assert_ne!(name, other);
     }
 }
+
+/// The tutorial shows this crate's code as it is.
+#[test]
+fn tutorial_quotes_this_crate() {
+    let page = include_str!("../../../docs/sdk.md");
+    let sources = [
+        include_str!("../src/main.rs"),
+        include_str!("../src/lib.rs"),
+        include_str!("../src/folder.rs"),
+        include_str!("../src/state.rs"),
+        include_str!("conformance.rs"),
+    ];
+
+    let blocks = page.split("```rust\n").skip(1);
+    let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let found = sources.iter().any(|source| source.contains(block));
+        assert!(found, "not in the example:\n{block}");
+    }
+}

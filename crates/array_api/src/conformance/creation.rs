@@ -3,8 +3,8 @@ use super::{
     ALPHA, BETA, Bench, Fixture, GAMMA, LUN_BYTES, WITHIN, assert_kind, new_set, nowhere, request,
 };
 use crate::{
-    ArrayErrorKind as Kind, CONTRACT_VERSION, CheckRequest, CopyNeeds, LunId, LunIdentity, LunRole,
-    LunState, OLDEST_CONTRACT_VERSION, PrepareOutcome, Readiness,
+    ArrayErrorKind as Kind, CONTRACT_VERSION, CheckRequest, CopyNeeds, LunId, LunRole, LunState,
+    OLDEST_CONTRACT_VERSION, PrepareOutcome, Readiness,
 };
 use std::collections::HashSet;
 
