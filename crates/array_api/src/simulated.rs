@@ -200,6 +200,18 @@ impl SimulatedArray {
         self.model().luns.get(&lun).map(|l| l.content)
     }
 
+    /// The contents of several LUNs at one moment; `None` for an unknown one.
+    pub fn contents<'a>(&self, luns: impl IntoIterator<Item = &'a LunId>) -> Vec<Option<u64>> {
+        let model = self.model();
+        let content = |lun| model.luns.get(lun).map(|l| l.content);
+        luns.into_iter().map(content).collect()
+    }
+
+    /// The sets that hold copies of which nobody was told yet.
+    pub fn unreported_sets(&self) -> BTreeSet<SetId> {
+        self.model().unreported_sets()
+    }
+
     /// A LUN's size in bytes; `None` for an unknown LUN.
     pub fn size_bytes(&self, lun: LunId) -> Option<u64> {
         self.model().luns.get(&lun).map(|l| l.size_bytes)

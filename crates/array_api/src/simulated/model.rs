@@ -47,6 +47,8 @@ pub(super) struct Model {
     pub(super) groups: BTreeMap<String, String>,
     pub(super) resync_right: BTreeSet<String>,
     pub(super) resyncs: BTreeMap<(String, ResyncId), Resync>,
+    /// Keys of `resyncs` that have not ended, as far as is known.
+    pub(super) running: Vec<(String, ResyncId)>,
     pub(super) resync_time: Duration,
     pub(super) resync_failure: Option<ArrayError>,
     pub(super) deletion_time: Duration,
@@ -71,6 +73,7 @@ impl Model {
             groups: BTreeMap::new(),
             resync_right: BTreeSet::new(),
             resyncs: BTreeMap::new(),
+            running: Vec::new(),
             resync_time: Duration::ZERO,
             resync_failure: None,
             deletion_time: Duration::ZERO,
@@ -576,6 +579,12 @@ impl Model {
             })
         });
         tags.collect()
+    }
+
+    pub(super) fn unreported_sets(&self) -> BTreeSet<SetId> {
+        let tags = self.luns.values().filter_map(|lun| lun.copy.as_ref());
+        let untold = |tag: &&CopyInfo| matches!(tag.state, LunState::Reserved | LunState::Captured);
+        tags.filter(untold).map(|tag| tag.set).collect()
     }
 
     pub(super) fn lun(&self, id: LunId) -> Result<&Lun, ArrayError> {

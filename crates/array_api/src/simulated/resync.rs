@@ -38,7 +38,9 @@ impl Model {
             ends_at: now + self.resync_time,
             status: ResyncStatus::Running,
         };
-        self.resyncs.insert((host.to_owned(), id), resync);
+        let key = (host.to_owned(), id);
+        self.running.push(key.clone());
+        self.resyncs.insert(key, resync);
         self.end_resyncs(now);
         self.resync_status(host, id)
     }
@@ -79,8 +81,9 @@ impl Model {
 
     pub(super) fn not_in_resync(&self, lun: LunId) -> Result<(), ArrayError> {
         let mut running = self
-            .resyncs
-            .values()
+            .running
+            .iter()
+            .filter_map(|key| self.resyncs.get(key))
             .filter(|r| r.status == ResyncStatus::Running)
             .flat_map(|r| &r.pairs);
         if running.any(|p| p.copy == lun || p.target == lun) {
@@ -91,8 +94,15 @@ impl Model {
 
     /// Ends the resyncs whose time has come.
     pub(super) fn end_resyncs(&mut self, now: Duration) {
-        for resync in self.resyncs.values_mut() {
-            if resync.status != ResyncStatus::Running || resync.ends_at > now {
+        for key in std::mem::take(&mut self.running) {
+            let Some(resync) = self.resyncs.get_mut(&key) else {
+                continue;
+            };
+            if resync.status != ResyncStatus::Running {
+                continue;
+            }
+            if resync.ends_at > now {
+                self.running.push(key);
                 continue;
             }
             if let Some(error) = &self.resync_failure {
