@@ -9,7 +9,7 @@ use vss_provider::{EventKind, Method, budget, errors};
 const NEVER: Duration = Duration::ZERO;
 
 /// The calls that need the array, the state in which each is legal, its budget, and the state after its failure.
-const POINTS: [(Method, State, Duration, State); 15] = {
+pub(crate) const POINTS: [(Method, State, Duration, State); 15] = {
     use Method::*;
     use State::*;
     [
