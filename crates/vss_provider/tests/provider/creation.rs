@@ -55,7 +55,7 @@ fn end_prepare_beyond_the_sites_limit_fails_and_leaves_nothing() {
     assert_eq!(rig.errors(), [EventKind::ArrayTimedOut]);
 }
 
-/// T-062, BPS-3, SEQ-20.
+/// T-062, BPS-3, SEQ-19, SEQ-20.
 #[test]
 fn t062_shared_lun_gets_one_target() {
     let rig = Rig::new(2);
@@ -380,7 +380,7 @@ fn tick_ends_a_freeze_that_nobody_ended() {
     assert_eq!(rig.copies(), 0);
 }
 
-/// T-097, T-110, COM-6, TIME-3.
+/// T-097, T-110, COM-2, COM-6, TIME-3.
 #[test]
 fn t097_t110_one_array_call_each_and_no_time_of_its_own() {
     let rig = Rig::new(64);
@@ -568,7 +568,7 @@ fn t019_t296_a_new_process_knows_and_deletes_the_copies() {
     rig.delete(&told, 0);
 }
 
-/// T-240..T-247, SEQ-37, SEQ-40: a killed process; the next set frees what VSS was not told of.
+/// T-240, T-241, T-242, T-243, T-244, T-245, T-246, T-247, SEQ-37, SEQ-40: a killed process; the next set frees what VSS was not told of.
 #[test]
 fn t240_to_t247_killed_provider_leaves_nothing_after_the_next_set() {
     for state in State::ALL.into_iter().filter(|s| s.is_pending()) {

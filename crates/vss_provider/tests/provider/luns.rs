@@ -102,7 +102,7 @@ fn t140_own_set_is_mapped_to_this_host_only() {
     }
 }
 
-/// T-141, T-298, LOC-8, IMP-9, FIL-9, T-192, IMP-7.
+/// T-141, T-298, LOC-8, IMP-9, FIL-9, LUN-4, T-192, OLE-8, IMP-7.
 #[test]
 fn t141_t192_t298_another_host_imports_and_deletes() {
     let rig = grouped(2);
@@ -230,7 +230,7 @@ fn t190_t191_empty_lun_is_deleted_once_and_again_a_success() {
     assert_eq!(rig.errors(), []);
 }
 
-/// T-193, T-194, OLE-6.
+/// T-193, T-194, OLE-6, BRK-6.
 #[test]
 fn t193_t194_originals_and_broken_copies_are_not_deleted() {
     let rig = Rig::new(1);
@@ -317,7 +317,7 @@ fn t201_t202_t205_mask_hides_here_keeps_data_and_other_hosts() {
     assert_eq!(rig.array.mapped_to(copy).len(), 2);
 }
 
-/// T-203, OLS-2, OLS-3: only 0x800 changes the mapping, only 0x100 breaks.
+/// T-203, OLS-2, OLS-3, BRK-3: only 0x800 changes the mapping, only 0x100 breaks.
 #[test]
 fn t203_flags_are_a_mask() {
     for flags in [0x100, 0x200, 0x400, 0, 0x700, 0x900, 0x8000_0000] {

@@ -43,7 +43,7 @@ fn t030_own_lun_is_supported() {
     assert_eq!(rig.provider.are_luns_supported(0, &rig.volume()), Ok(true));
 }
 
-/// T-031, ALS-1.
+/// T-031, ALS-1, SEQ-17.
 #[test]
 fn t031_one_foreign_lun_makes_the_volume_unsupported_without_array_call() {
     let rig = Rig::new(1);
@@ -64,7 +64,7 @@ fn t032_lun_without_page_83_identity_is_unsupported() {
     assert_eq!(rig.provider.are_luns_supported(0, &luns), Ok(false));
 }
 
-/// T-034 as far as it applies: our LUNs are known by their type 1 designator, whatever else is there.
+/// T-034, LUN-11, as far as it applies: our LUNs are known by their type 1 designator, whatever else is there.
 #[test]
 fn t034_type_1_designator_alone_is_enough() {
     let rig = Rig::new(1);
@@ -73,7 +73,7 @@ fn t034_type_1_designator_alone_is_enough() {
     assert_eq!(rig.provider.are_luns_supported(0, &[lun]), Ok(true));
 }
 
-/// T-035, T-036, T-037: contexts against arrays, through the provider.
+/// T-035, T-036, T-037, CTX-1, CTX-2, CTX-3, CTX-5: contexts against arrays, through the provider.
 #[test]
 fn t035_t036_t037_contexts_follow_the_arrays_abilities() {
     let rig = Rig::new(1);

@@ -94,6 +94,12 @@ impl Rig {
         )
     }
 
+    /// One more LUN of the host.
+    pub(crate) fn add_lun(&mut self, size_bytes: u64) {
+        self.luns.push(self.array.create_lun(size_bytes, &[HOST]));
+        self.before += 1;
+    }
+
     pub(crate) fn host(&self) -> Arc<dyn Array> {
         self.array.host(HOST)
     }

@@ -190,7 +190,7 @@ fn t180_abort_of_a_created_set_is_not_found_and_keeps_it() {
     assert_eq!(rig.copies(), 2);
 }
 
-/// T-181, T-094, T-095, T-317, SEQ-10: another set's calls do nothing to the set in progress.
+/// T-181, T-094, T-095, T-317, SEQ-10, ABT-4, EPS-7: another set's calls do nothing to the set in progress.
 #[test]
 fn t094_t095_t181_unknown_set_leaves_the_set_in_progress() {
     let rig = Rig::new(2);
@@ -251,7 +251,7 @@ fn t311_every_way_to_aborted_writes_one_event() {
     }
 }
 
-/// T-186, TIME-15: sets aborted in all states, over and over.
+/// T-186, TIME-15, ERR-10: sets aborted in all states, over and over.
 #[test]
 fn t186_two_hundred_aborted_sets_leave_nothing() {
     let rig = Rig::new(2);
@@ -266,7 +266,7 @@ fn t186_two_hundred_aborted_sets_leave_nothing() {
     rig.assert_next_set_works(0);
 }
 
-/// T-318, EPS-5: an abort at any moment of a wait; no deadlock, no lost wake-up.
+/// T-318, EPS-5, ABT-3: an abort at any moment of a wait; no deadlock, no lost wake-up.
 #[test]
 fn t318_abort_at_random_moments_of_end_prepare() {
     let rig = Rig::new(1);
