@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What VSS calls: the provider behind an interface that COM could carry.
 
+use crate::judge::Judge;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -119,11 +120,19 @@ pub struct CallRecord {
     pub supported: Option<bool>,
 }
 
-/// A host that notes down each call to another one.
+/// A host that notes down each call to another one, and judges what holds for all of them.
 pub struct Recorded {
     inner: Box<dyn ProviderHost>,
     array_time: Option<ArrayTime>,
     calls: Mutex<Vec<CallRecord>>,
+    judged: Mutex<Judged>,
+}
+
+#[derive(Default)]
+struct Judged {
+    judge: Judge,
+    /// Events that the judge has seen and nobody has taken yet.
+    events: Vec<LoggedEvent>,
 }
 
 /// How long the array has had requests of the provider unanswered, since some moment.
@@ -136,6 +145,7 @@ impl Recorded {
             inner,
             array_time: None,
             calls: Mutex::default(),
+            judged: Mutex::default(),
         }
     }
 
@@ -150,6 +160,20 @@ impl Recorded {
         self.lock().clone()
     }
 
+    /// What was wrong with the calls so far, whatever they were for (T-104, T-232, T-233); call it when none is under way.
+    pub fn findings(&self) -> Vec<String> {
+        self.look(|judge, events| judge.verdict(events))
+    }
+
+    /// Shows the judge the new events and keeps them for [`ProviderHost::take_events`].
+    fn look<T>(&self, show: impl FnOnce(&mut Judge, &[LoggedEvent]) -> T) -> T {
+        let mut judged = self.judged.lock().expect("nothing panics under this lock");
+        let events = self.inner.take_events();
+        let shown = show(&mut judged.judge, &events);
+        judged.events.extend(events);
+        shown
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<CallRecord>> {
         self.calls.lock().expect("nothing panics under this lock")
     }
@@ -159,14 +183,26 @@ impl Recorded {
         method: &'static str,
         call: impl FnOnce(&dyn ProviderHost) -> Hresult,
     ) -> Hresult {
-        self.with(method, |host| (call(host), None, ())).0
+        self.with(method, None, |host| (call(host), None, ())).0
+    }
+
+    fn of_set(
+        &self,
+        method: &'static str,
+        set: Uuid,
+        call: impl FnOnce(&dyn ProviderHost) -> Hresult,
+    ) -> Hresult {
+        self.with(method, Some(set), |host| (call(host), None, ()))
+            .0
     }
 
     fn with<T>(
         &self,
         method: &'static str,
+        set: Option<Uuid>,
         call: impl FnOnce(&dyn ProviderHost) -> (Hresult, Option<bool>, T),
     ) -> (Hresult, T) {
+        let watched = self.look(|judge, events| judge.begins(method, set, events));
         let array_before = self.array_time.as_ref().map(|time| time());
         let start = Instant::now();
         let (code, supported, value) = call(&*self.inner);
@@ -181,6 +217,7 @@ impl Recorded {
             code,
             supported,
         });
+        self.look(|judge, events| judge.ended(&watched, code, events));
         (code, value)
     }
 }
@@ -195,14 +232,14 @@ impl ProviderHost for Recorded {
     }
 
     fn are_luns_supported(&self, context: i32, luns: &mut Vec<LunDescription>) -> (Hresult, bool) {
-        self.with("AreLunsSupported", |host| {
+        self.with("AreLunsSupported", None, |host| {
             let (code, supported) = host.are_luns_supported(context, luns);
             (code, Some(supported), supported)
         })
     }
 
     fn fill_in_lun_info(&self, lun: &mut LunDescription) -> (Hresult, bool) {
-        self.with("FillInLunInfo", |host| {
+        self.with("FillInLunInfo", None, |host| {
             let (code, supported) = host.fill_in_lun_info(lun);
             (code, Some(supported), supported)
         })
@@ -221,7 +258,7 @@ impl ProviderHost for Recorded {
     }
 
     fn get_target_luns(&self, sources: &[LunDescription]) -> (Hresult, Vec<LunDescription>) {
-        self.with("GetTargetLuns", |host| {
+        self.with("GetTargetLuns", None, |host| {
             let (code, targets) = host.get_target_luns(sources);
             (code, None, targets)
         })
@@ -247,43 +284,45 @@ impl ProviderHost for Recorded {
     }
 
     fn end_prepare_snapshots(&self, set: Uuid) -> Hresult {
-        self.code("EndPrepareSnapshots", |host| {
+        self.of_set("EndPrepareSnapshots", set, |host| {
             host.end_prepare_snapshots(set)
         })
     }
 
     fn pre_commit_snapshots(&self, set: Uuid) -> Hresult {
-        self.code("PreCommitSnapshots", |host| host.pre_commit_snapshots(set))
+        self.of_set("PreCommitSnapshots", set, |host| {
+            host.pre_commit_snapshots(set)
+        })
     }
 
     fn commit_snapshots(&self, set: Uuid) -> Hresult {
-        self.code("CommitSnapshots", |host| host.commit_snapshots(set))
+        self.of_set("CommitSnapshots", set, |host| host.commit_snapshots(set))
     }
 
     fn post_commit_snapshots(&self, set: Uuid, count: i32) -> Hresult {
-        self.code("PostCommitSnapshots", |host| {
+        self.of_set("PostCommitSnapshots", set, |host| {
             host.post_commit_snapshots(set, count)
         })
     }
 
     fn pre_final_commit_snapshots(&self, set: Uuid) -> Hresult {
-        self.code("PreFinalCommitSnapshots", |host| {
+        self.of_set("PreFinalCommitSnapshots", set, |host| {
             host.pre_final_commit_snapshots(set)
         })
     }
 
     fn post_final_commit_snapshots(&self, set: Uuid) -> Hresult {
-        self.code("PostFinalCommitSnapshots", |host| {
+        self.of_set("PostFinalCommitSnapshots", set, |host| {
             host.post_final_commit_snapshots(set)
         })
     }
 
     fn abort_snapshots(&self, set: Uuid) -> Hresult {
-        self.code("AbortSnapshots", |host| host.abort_snapshots(set))
+        self.of_set("AbortSnapshots", set, |host| host.abort_snapshots(set))
     }
 
     fn get_provider_capabilities(&self) -> (Hresult, u64) {
-        self.with("GetProviderCapabilities", |host| {
+        self.with("GetProviderCapabilities", None, |host| {
             let (code, mask) = host.get_provider_capabilities();
             (code, None, mask)
         })
@@ -294,7 +333,7 @@ impl ProviderHost for Recorded {
         copies: &[LunDescription],
         targets: &[LunDescription],
     ) -> (Hresult, Option<Box<dyn AsyncOperation>>) {
-        self.with("ResyncLuns", |host| {
+        self.with("ResyncLuns", None, |host| {
             let (code, operation) = host.resync_luns(copies, targets);
             (code, None, operation)
         })
@@ -305,7 +344,9 @@ impl ProviderHost for Recorded {
     }
 
     fn take_events(&self) -> Vec<LoggedEvent> {
-        self.inner.take_events()
+        self.look(|judge, events| judge.came(events));
+        let mut judged = self.judged.lock().expect("nothing panics under this lock");
+        std::mem::take(&mut judged.events)
     }
 
     fn last_call_time(&self) -> Option<Duration> {

@@ -21,6 +21,7 @@ pub mod host;
 pub mod in_process;
 pub mod initiator;
 pub mod interrupt;
+mod judge;
 mod process;
 mod relay;
 pub mod report;

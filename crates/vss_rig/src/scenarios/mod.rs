@@ -102,6 +102,7 @@ pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Resul
     let stage = Stage::new(array)?;
     let result = (scenario.run)(&stage);
     array.heal();
+    let findings = stage.provider().findings();
     let calls = stage.trace();
     let failure = stage.provider().failure();
     if let Some(why) = failure.or_else(|| array.windows()?.failure()) {
@@ -112,6 +113,7 @@ pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Resul
     let lun_count_after = stage::settled_lun_count(array, lun_count_before)?;
     let failure = match result {
         Err(error) => Some(format!("{error:#}\ncalls:\n{calls}")),
+        Ok(()) if !findings.is_empty() => Some(format!("{}\ncalls:\n{calls}", findings.join("\n"))),
         Ok(()) if lun_count_after != lun_count_before => Some(format!(
             "leak: {lun_count_before} LUNs before, {lun_count_after} after\ncalls:\n{calls}"
         )),

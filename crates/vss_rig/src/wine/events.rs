@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use crate::host::LoggedEvent;
 use serde::Deserialize;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The provider's event file, read from the Linux side. Wine writes to the event log but cannot read it back, so the provider's
@@ -8,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct EventFile {
     path: PathBuf,
     /// Bytes already told.
-    offset: usize,
+    offset: u64,
 }
 
 #[derive(Deserialize)]
@@ -23,7 +25,7 @@ impl EventFile {
     /// From what `path` holds now on.
     pub(crate) fn from_here(path: &Path) -> Self {
         Self {
-            offset: std::fs::read(path).map_or(0, |bytes| bytes.len()),
+            offset: std::fs::metadata(path).map_or(0, |file| file.len()),
             path: path.to_owned(),
         }
     }
@@ -31,16 +33,23 @@ impl EventFile {
     /// What was added since the last call. A line that is no event shows as one, so that a test sees it.
     pub(crate) fn take(&mut self) -> Vec<LoggedEvent> {
         // Before the first event there is no file.
-        let bytes = std::fs::read(&self.path).unwrap_or_default();
-        let new = bytes.get(self.offset..).unwrap_or_default();
+        let new = self.read_on().unwrap_or_default();
         // What follows the last line end is still being written.
         let whole = new.iter().rposition(|byte| *byte == b'\n');
         let whole = whole.map_or(0, |last| last + 1);
-        self.offset += whole;
+        self.offset += whole as u64;
         String::from_utf8_lossy(&new[..whole])
             .lines()
             .map(event)
             .collect()
+    }
+
+    fn read_on(&self) -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut new = Vec::new();
+        file.read_to_end(&mut new)?;
+        Ok(new)
     }
 }
 
