@@ -301,8 +301,8 @@ impl ArrayUnderTest for SpoiltArray {
         self.inner.heal();
     }
 
-    fn is_time_simulated(&self) -> bool {
-        self.inner.is_time_simulated()
+    fn simulated_time(&self) -> Option<std::time::Duration> {
+        self.inner.simulated_time()
     }
 
     fn remove_lun(&self, disk: &LunDescription) -> anyhow::Result<()> {

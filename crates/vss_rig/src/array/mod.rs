@@ -84,9 +84,9 @@ pub trait ArrayUnderTest {
     /// Ends the fault.
     fn heal(&self);
 
-    /// Whether waiting costs nothing here, because time is simulated. Where it does, scenarios leave out the longest waits.
-    fn is_time_simulated(&self) -> bool {
-        false
+    /// The providers' clock, where time is simulated and waiting costs nothing; elsewhere scenarios leave out the longest waits.
+    fn simulated_time(&self) -> Option<Duration> {
+        None
     }
 
     /// The administrator deletes a LUN that is no shadow copy (any more), whoever has it mapped.

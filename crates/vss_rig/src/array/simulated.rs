@@ -144,8 +144,8 @@ impl ArrayUnderTest for Simulated {
         self.array.heal();
     }
 
-    fn is_time_simulated(&self) -> bool {
-        true
+    fn simulated_time(&self) -> Option<Duration> {
+        Some(self.clock.now())
     }
 
     fn remove_lun(&self, disk: &LunDescription) -> anyhow::Result<()> {

@@ -3,10 +3,10 @@
 
 use super::stage::{expect, unknown_id};
 use super::{Scenario, Stage};
-use crate::array::Fault;
+use crate::array::{CREATOR, Fault};
 use crate::host::ProviderHost;
 use crate::sequence::Point;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 use vss_provider::Hresult;
@@ -57,7 +57,65 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "a second abort succeeds",
         run: t182,
     },
+    Scenario {
+        id: "T-100",
+        title: "Commit stops at 8 s when the array is slow or silent, no leak",
+        run: t100,
+    },
+    Scenario {
+        id: "T-103",
+        title: "what was captured when Commit's answer was lost is discarded",
+        run: t103,
+    },
+    Scenario {
+        id: "T-104",
+        title: "an event about a failed Commit waits for the abort",
+        run: t104,
+    },
+    Scenario {
+        id: "T-107",
+        title: "PostCommit needs no array",
+        run: t107,
+    },
+    Scenario {
+        id: "T-108",
+        title: "a write right after Commit is not in the copy",
+        run: t108,
+    },
+    Scenario {
+        id: "T-181",
+        title: "an abort of another set is not found, the set in progress goes on",
+        run: t181,
+    },
+    Scenario {
+        id: "T-185",
+        title: "an abort because of others is no error",
+        run: t185,
+    },
+    Scenario {
+        id: "T-186",
+        title: "200 sets aborted in random states leave nothing, the next set works",
+        run: t186,
+    },
+    Scenario {
+        id: "T-253",
+        title: "an array that comes back during EndPrepare lets it complete or fail cleanly",
+        run: t253,
+    },
+    Scenario {
+        id: "T-295",
+        title: "what was written before Commit is in the copy",
+        run: t295,
+    },
+    Scenario {
+        id: "T-317",
+        title: "EndPrepare of an unknown set does not wait",
+        run: t317,
+    },
 ];
+
+/// COM-9.
+const COMMIT_STOP: Duration = Duration::from_secs(8);
 
 fn t094(stage: &Stage<'_>) -> anyhow::Result<()> {
     type Call = fn(&dyn ProviderHost, Uuid) -> Hresult;
@@ -183,5 +241,161 @@ fn t182(stage: &Stage<'_>) -> anyhow::Result<()> {
             Hresult::S_OK,
         )?;
     }
+    Ok(())
+}
+
+/// Commits while something is wrong with the array, and gives the set up after it.
+fn failed_commit(stage: &Stage<'_>, fault: Fault) -> anyhow::Result<()> {
+    let before = stage.array().lun_count()?;
+    let set = stage.driven(&[&[0, 1], &[2]], Point::Precommitted)?;
+    let _ = stage.provider().take_events();
+    stage.array().fault(fault);
+    let code = stage.within(COMMIT_STOP, "CommitSnapshots", || {
+        stage.provider().commit_snapshots(set.id)
+    })?;
+    expect("CommitSnapshots", code, Hresult::VSS_E_PROVIDER_VETO)?;
+    let early = stage.provider().take_events();
+    ensure!(early.is_empty(), "logged before thaw: {early:?}");
+    stage.array().heal();
+    let code = stage.provider().abort_snapshots(set.id);
+    expect("AbortSnapshots", code, Hresult::S_OK)?;
+    stage.expect_one_event("after the abort")?;
+    stage.expect_lun_count(before, "after the abort")?;
+    stage.next_set_works()
+}
+
+fn t100(stage: &Stage<'_>) -> anyhow::Result<()> {
+    if stage.array().simulated_time().is_some() {
+        for seconds in [9, 11] {
+            let slow = Fault::Slow(Duration::from_secs(seconds));
+            failed_commit(stage, slow).with_context(|| format!("an answer after {seconds} s"))?;
+        }
+    }
+    failed_commit(stage, Fault::Hang).context("no answer")
+}
+
+fn t103(stage: &Stage<'_>) -> anyhow::Result<()> {
+    failed_commit(stage, Fault::Lost)
+}
+
+fn t104(stage: &Stage<'_>) -> anyhow::Result<()> {
+    failed_commit(stage, Fault::Down)
+}
+
+fn t107(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let mut set = stage.driven(&[&[0]], Point::Committed)?;
+    stage.array().fault(Fault::Down);
+    set.step(stage.provider(), Point::Postcommitted)?;
+    stage.array().heal();
+    set.go_on(stage.provider(), Point::Postcommitted, Point::Created)?;
+    set.delete(stage.provider())?;
+    Ok(())
+}
+
+fn t108(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let source = stage.volume(&[0]).remove(0);
+    let mut set = stage.driven(&[&[0]], Point::Precommitted)?;
+    let held = stage.array().contents(CREATOR, &source)?;
+    set.step(stage.provider(), Point::Committed)?;
+    stage.array().write_and_read_back(CREATOR, &source)?;
+    set.go_on(stage.provider(), Point::Committed, Point::Created)?;
+    ensure!(
+        stage.array().contents(CREATOR, &set.targets()[0])? == held,
+        "the copy shows what was written after Commit (COM-4)"
+    );
+    set.delete(stage.provider())?;
+    Ok(())
+}
+
+fn t181(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let mut set = stage.driven(&[&[0]], Point::Prepared)?;
+    expect(
+        "AbortSnapshots",
+        stage.provider().abort_snapshots(unknown_id()),
+        Hresult::VSS_E_OBJECT_NOT_FOUND,
+    )?;
+    set.go_on(stage.provider(), Point::Prepared, Point::Created)?;
+    set.delete(stage.provider())?;
+    Ok(())
+}
+
+fn t185(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let before = stage.array().lun_count()?;
+    let set = stage.driven(&[&[0]], Point::Prepared)?;
+    let _ = stage.provider().take_events();
+    let code = stage.provider().abort_snapshots(set.id);
+    expect("AbortSnapshots", code, Hresult::S_OK)?;
+    stage.expect_lun_count(before, "after the abort")?;
+    let events = stage.provider().take_events();
+    ensure!(
+        !events.iter().any(|event| event.is_error),
+        "an abort without a fault of this provider is told as an error: {events:?}"
+    );
+    Ok(())
+}
+
+/// T-186: sets.
+const ABORTED_SETS: usize = 200;
+
+fn t186(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let before = stage.array().lun_count()?;
+    let points = &Point::ALL[..Point::ALL.len() - 1];
+    // As random as an id is; the trace of a failure shows how far each set had come.
+    let random: Vec<u8> = (0..ABORTED_SETS)
+        .map(|_| Uuid::new_v4().as_bytes()[0])
+        .collect();
+    for byte in random {
+        let point = points[usize::from(byte) % points.len()];
+        let set = stage.driven(&[&[usize::from(byte) % 3]], point)?;
+        let code = stage.provider().abort_snapshots(set.id);
+        expect(&format!("AbortSnapshots at {point:?}"), code, Hresult::S_OK)?;
+    }
+    stage.expect_lun_count(before, "after all aborts")?;
+    stage.next_set_works()
+}
+
+fn t253(stage: &Stage<'_>) -> anyhow::Result<()> {
+    const GONE: Duration = Duration::from_millis(700);
+    let before = stage.array().lun_count()?;
+    let mut set = stage.driven(&[&[0]], Point::Preparing)?;
+    stage.array().fault(Fault::Hang);
+    let provider = stage.provider();
+    let id = set.id;
+    let code = std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || provider.end_prepare_snapshots(id));
+        std::thread::sleep(GONE);
+        stage.array().heal();
+        waiting.join()
+    });
+    match code {
+        Ok(Hresult::S_OK) => {
+            set.go_on(provider, Point::Prepared, Point::Created)?;
+            set.delete(provider)?;
+        }
+        Ok(Hresult::VSS_E_PROVIDER_VETO) => stage.recovers(&set, before, "after the veto")?,
+        other => bail!("EndPrepareSnapshots gave {other:?}"),
+    }
+    Ok(())
+}
+
+fn t295(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let source = stage.volume(&[0]).remove(0);
+    let mut set = stage.driven(&[&[0]], Point::Precommitted)?;
+    stage.array().write_and_read_back(CREATOR, &source)?;
+    let held = stage.array().contents(CREATOR, &source)?;
+    set.go_on(stage.provider(), Point::Precommitted, Point::Created)?;
+    ensure!(
+        stage.array().contents(CREATOR, &set.targets()[0])? == held,
+        "the copy lacks what was written before Commit (LUN-15)"
+    );
+    set.delete(stage.provider())?;
+    Ok(())
+}
+
+fn t317(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let traffic = stage.array().traffic();
+    let code = stage.provider().end_prepare_snapshots(unknown_id());
+    expect("EndPrepareSnapshots", code, Hresult::VSS_E_OBJECT_NOT_FOUND)?;
+    ensure!(stage.array().traffic() == traffic, "the array was asked");
     Ok(())
 }

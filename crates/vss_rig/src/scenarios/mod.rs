@@ -7,13 +7,18 @@
 mod border;
 mod commit;
 mod echo;
+mod faults;
 mod importing;
 mod installer;
 mod load;
 mod prepare;
+mod recovery;
 mod removal;
 mod resync;
 mod stage;
+mod supported;
+mod surfacing;
+mod transitions;
 
 pub use stage::Stage;
 
@@ -39,15 +44,22 @@ pub struct Scenario {
 
 /// The scenarios for every kind of host, in the specification's order.
 pub fn table() -> Vec<Scenario> {
-    [
+    let mut table = [
         load::SCENARIOS,
+        supported::SCENARIOS,
         prepare::SCENARIOS,
         commit::SCENARIOS,
+        transitions::SCENARIOS,
         importing::SCENARIOS,
+        surfacing::SCENARIOS,
+        recovery::SCENARIOS,
         removal::SCENARIOS,
         resync::SCENARIOS,
+        faults::SCENARIOS,
     ]
-    .concat()
+    .concat();
+    table.sort_by_key(|scenario| scenario.id);
+    table
 }
 
 /// The scenarios that need Windows hosts: what COM, registration and processes add.

@@ -49,6 +49,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "OnReuseLuns is not implemented and changes nothing",
         run: t231,
     },
+    Scenario {
+        id: "T-226",
+        title: "ResyncLuns beside a set in progress leaves the set alone",
+        run: t226,
+    },
+    Scenario {
+        id: "T-313",
+        title: "an instant redirect is FINISHED at once, and reads are right",
+        run: t313,
+    },
 ];
 
 fn resync(
@@ -158,6 +168,31 @@ fn t231(stage: &Stage<'_>) -> anyhow::Result<()> {
         .on_reuse_luns(&set.targets(), &stage.volume(&[0]));
     expect("OnReuseLuns", code, Hresult::E_NOTIMPL)?;
     ensure!(stage.array().traffic() == traffic, "the array was asked");
+    set.delete(stage.provider())?;
+    Ok(())
+}
+
+fn t226(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let old = stage.driven(&[&[0]], Point::Created)?;
+    let mut new = stage.driven(&[&[1]], Point::Prepared)?;
+    finish(&*resync(stage, &old.targets(), &stage.volume(&[0]))?)?;
+    new.go_on(stage.provider(), Point::Prepared, Point::Created)?;
+    old.delete(stage.provider())?;
+    new.delete(stage.provider())?;
+    Ok(())
+}
+
+fn t313(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let originals = stage.volume(&[0]);
+    let held = stage.array().contents(CREATOR, &originals[0])?;
+    let set = stage.driven(&[&[0]], Point::Created)?;
+    stage.array().write_and_read_back(CREATOR, &originals[0])?;
+    let operation = resync(stage, &set.targets(), &originals)?;
+    expect_finished(&*operation)?;
+    ensure!(
+        stage.array().contents(CREATOR, &originals[0])? == held,
+        "the original does not show the copy's contents yet"
+    );
     set.delete(stage.provider())?;
     Ok(())
 }

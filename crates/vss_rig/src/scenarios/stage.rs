@@ -10,6 +10,12 @@ use vss_provider::{Hresult, LunDescription, StorageIdentifier};
 /// VSS_CTX_BACKUP without attributes.
 pub(super) const BACKUP: i32 = 0;
 
+/// What a call may take beyond its limit before its slowness is the provider's: the machine may be busy.
+const SLOWNESS: Duration = Duration::from_secs(3);
+
+/// The longest wait in real time that several scenarios may have.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long what a Release has to discard may stay.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -39,6 +45,49 @@ impl<'a> Stage<'a> {
     /// The provider on the creating host.
     pub fn provider(&self) -> &Recorded {
         &self.provider
+    }
+
+    /// Another provider, freshly loaded on `host`.
+    pub fn load(&self, host: &str) -> anyhow::Result<Recorded> {
+        Ok(Recorded::new(self.array.provider(host)?))
+    }
+
+    /// Makes a call and checks that it keeps within its time (TIME-9). The machine's own slowness is not judged.
+    pub fn within<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        call: impl FnOnce() -> T,
+    ) -> anyhow::Result<T> {
+        let (start, simulated) = (Instant::now(), self.array.simulated_time());
+        let value = call();
+        let elapsed = match (simulated, self.array.simulated_time()) {
+            (Some(before), Some(after)) => after - before,
+            _ => start.elapsed().saturating_sub(SLOWNESS),
+        };
+        ensure!(
+            elapsed <= limit,
+            "{what} took {elapsed:?}, over its {limit:?}"
+        );
+        Ok(value)
+    }
+
+    /// Whether waiting for so long is worth it here.
+    pub fn can_wait(&self, time: Duration) -> bool {
+        self.array.simulated_time().is_some() || time <= PATIENCE
+    }
+
+    /// Gives up what may be left of a set after a fault, and checks that nothing stays and that the provider is fit for the next.
+    pub fn recovers(&self, set: &ShadowSet, lun_count: usize, when: &str) -> anyhow::Result<()> {
+        self.array.heal();
+        let code = self.provider.abort_snapshots(set.id);
+        ensure!(
+            matches!(code, Hresult::S_OK | Hresult::VSS_E_OBJECT_NOT_FOUND),
+            "{when}: AbortSnapshots gave {code}"
+        );
+        // What could not be released at once goes at the latest with the next set (SEQ-40).
+        self.next_set_works().with_context(|| when.to_owned())?;
+        self.expect_lun_count(lun_count, when)
     }
 
     /// The originals with these indices, as one volume.
@@ -179,6 +228,17 @@ pub(super) fn foreign_disk() -> LunDescription {
         ],
         ..LunDescription::default()
     }
+}
+
+/// The LUN as another array of the same make would show it: an identity of ours that this array does not know.
+pub(super) fn elsewhere(lun: &LunDescription) -> LunDescription {
+    let mut other = lun.clone();
+    for identifier in &mut other.identifiers {
+        if let Some(last) = identifier.bytes.last_mut() {
+            *last = if *last == b'1' { b'2' } else { b'1' };
+        }
+    }
+    other
 }
 
 /// Checks a code of a provider other than the stage's; a failure shows that provider's events.
