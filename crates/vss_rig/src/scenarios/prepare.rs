@@ -403,7 +403,7 @@ fn t311(stage: &Stage<'_>) -> anyhow::Result<()> {
         ("aborted early", Point::Preparing, |stage, set| {
             stage.provider().abort_snapshots(set.id)
         }),
-        ("aborted late", Point::Postcommitted, |stage, set| {
+        ("aborted late", Point::Committed, |stage, set| {
             stage.provider().abort_snapshots(set.id)
         }),
         ("wrong order", Point::Prepared, |stage, set| {
