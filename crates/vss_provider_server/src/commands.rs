@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command line. Exit codes: 0 done; 1 failed, or `status` found something that is not in order; 2 wrong usage.
+//! The command line. Exit codes: 0 done; 1 failed, or `status` found something that is not in order; 2 wrong usage. `doctor` has
+//! exit codes of its own.
 
 mod enroll;
 
 use crate::data_folder::DataFolder;
+use crate::doctor::{self, Machine, Patient};
 use crate::enrolment::{self, SecretBox};
+use crate::log_reader::{self, Entry, LogReader};
 use crate::registration::{self, Hosting, System};
 use crate::vendor::Arrays;
 use crate::{ids, settings, status};
@@ -12,6 +15,7 @@ use array_api::{Array, ArrayError, ArrayInfo, Enrolment, HttpsArray};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a command waits for the array.
@@ -28,7 +32,8 @@ pub(crate) const ASK_MAX: Duration = Duration::from_secs(5);
     after_help = "Examples:
   shadowlun-provider install
   shadowlun-provider enroll -
-  shadowlun-provider status"
+  shadowlun-provider status
+  shadowlun-provider doctor"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -58,6 +63,35 @@ Examples:
     /// Shows whether everything that a backup needs is in order.
     Status {
         /// Prints JSON for scripts instead of a table for people.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Looks at everything that a backup needs: installation, arrays, disks, settings of Windows.
+    #[command(
+        after_help = "Changes nothing. Exit codes: 0 in order, 1 with warnings, 2 something fails.
+
+Examples:
+  shadowlun-provider doctor
+  shadowlun-provider doctor --json"
+    )]
+    Doctor {
+        /// Prints JSON for scripts instead of a table for people.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows the provider's own events, the newest last.
+    #[command(
+        after_help = "They come from the Application log, or where that has none from the event file of the settings.
+
+Examples:
+  shadowlun-provider events
+  shadowlun-provider events --last 100 --json"
+    )]
+    Events {
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+        last: u16,
+        /// Prints a line of JSON for each.
         #[arg(long)]
         json: bool,
     },
@@ -110,6 +144,10 @@ pub struct Host<'a> {
     pub folder: &'a dyn DataFolder,
     /// Seals the token.
     pub secrets: &'a dyn SecretBox,
+    /// Disks and other services.
+    pub machine: &'a dyn Machine,
+    /// The provider's own events.
+    pub log: &'a dyn LogReader,
     /// Runs as the service, until it is stopped; why not.
     pub serve: fn() -> Result<(), String>,
     /// How this host comes to its array.
@@ -143,6 +181,8 @@ pub fn run(host: &Host<'_>, arguments: Arguments) -> ExitCode {
         Command::Install { hosting } => install(host, hosting),
         Command::Uninstall => uninstall(host.system),
         Command::Status { json } => return show_status(host, json),
+        Command::Doctor { json } => return show_doctor(host, json),
+        Command::Events { last, json } => events(host, last, json),
         Command::Enroll { line, no_check } => {
             if line == "-" && std::io::stdin().is_terminal() {
                 eprintln!("Paste the enrolment line, then press Enter:");
@@ -220,12 +260,55 @@ fn uninstall(system: &dyn System) -> Result<String, String> {
     )
 }
 
+fn show_doctor(host: &Host<'_>, json: bool) -> ExitCode {
+    let report = doctor::look(&Patient {
+        system: host.system,
+        machine: host.machine,
+        folder: host.folder,
+        secrets: host.secrets,
+        log: host.log,
+        arrays: host.arrays,
+        connect: &|enrolment| Arc::new(HttpsArray::new(enrolment)),
+    });
+    let text = match json {
+        true => pretty(&report),
+        false => report.table(),
+    };
+    print!("{}", ids::in_own_words(&text));
+    ExitCode::from(report.exit_code())
+}
+
+fn events(host: &Host<'_>, last: u16, json: bool) -> Result<String, String> {
+    let (entries, from) = log_reader::last(host.log, host.folder, usize::from(last))?;
+    let mut text = String::new();
+    for entry in &entries {
+        let Entry {
+            time,
+            id,
+            severity,
+            text: what,
+            remedy,
+        } = entry;
+        let told = match json {
+            true => serde_json::to_string(entry).expect("texts and a number have a JSON form"),
+            false => format!("{time}  {severity:<11} {id}  {what}\n    What to do: {remedy}"),
+        };
+        text += &(told + "\n");
+    }
+    match text.is_empty() && !json {
+        true => Ok(format!("There are no events of this provider in {from}.\n")),
+        false => Ok(text),
+    }
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("texts and flags have a JSON form") + "\n"
+}
+
 fn show_status(host: &Host<'_>, json: bool) -> ExitCode {
     let status = status::look(host.system, host.folder, host.secrets, host.arrays, &ask);
     let text = match json {
-        true => {
-            serde_json::to_string_pretty(&status).expect("texts and flags have a JSON form") + "\n"
-        }
+        true => pretty(&status),
         false => status.table(),
     };
     print!("{}", ids::in_own_words(&text));
@@ -240,8 +323,60 @@ mod tests {
     use super::*;
     use crate::data_folder::MemoryFolder;
     use crate::enrolment::tests::Machine;
+    use crate::log_reader::tests::FakeLog;
     use crate::registration::tests::FakeSystem;
     use clap::CommandFactory as _;
+
+    /// Without disks and services.
+    struct Bare;
+
+    impl doctor::Machine for Bare {
+        fn disks(&self) -> std::io::Result<Vec<doctor::disk::Disk>> {
+            Ok(Vec::new())
+        }
+
+        fn san_policy(&self) -> std::io::Result<Option<u32>> {
+            Ok(None)
+        }
+
+        fn service_state(&self, _: &str) -> std::io::Result<Option<bool>> {
+            Ok(None)
+        }
+    }
+
+    fn entry(id: u32) -> Entry {
+        Entry {
+            time: "2026-01-02T03:04:05.000Z".to_owned(),
+            id,
+            severity: "error".to_owned(),
+            text: "It broke.".to_owned(),
+            remedy: "Mend it.".to_owned(),
+        }
+    }
+
+    #[test]
+    fn events_are_shown_newest_last_in_both_forms() {
+        let host = Host {
+            system: &FakeSystem::default(),
+            folder: &MemoryFolder::default(),
+            secrets: &Machine(1),
+            machine: &Bare,
+            log: &FakeLog(Some(vec![entry(302), entry(301), entry(300)])),
+            serve: || Ok(()),
+            arrays: Arrays::Enrolled,
+        };
+
+        let table = events(&host, 2, false).unwrap();
+        let (first, second) = (table.find("301").unwrap(), table.find("302").unwrap());
+        assert!(first < second && !table.contains("300"), "{table}");
+        assert!(table.contains("What to do: Mend it."), "{table}");
+        let lines = events(&host, 2, true).unwrap();
+        let read: Vec<Entry> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(read, [entry(301), entry(302)]);
+    }
 
     #[test]
     fn command_line_is_well_formed_and_hides_what_people_do_not_call() {
@@ -249,7 +384,15 @@ mod tests {
 
         let help = Arguments::command().render_long_help().to_string();
 
-        for command in ["install", "uninstall", "status", "enroll", "unenroll"] {
+        for command in [
+            "install",
+            "uninstall",
+            "status",
+            "doctor",
+            "events",
+            "enroll",
+            "unenroll",
+        ] {
             assert!(help.contains(command), "{help}");
         }
         assert!(help.contains("Examples:") && help.contains("Exit codes"));
@@ -263,6 +406,8 @@ mod tests {
             system: &FakeSystem::default(),
             folder: &folder,
             secrets: &Machine(1),
+            machine: &Bare,
+            log: &FakeLog(Some(Vec::new())),
             serve: || Ok(()),
             arrays: Arrays::Enrolled,
         };
@@ -284,6 +429,8 @@ mod tests {
             system: &FakeSystem::default(),
             folder: &folder,
             secrets: &Machine(1),
+            machine: &Bare,
+            log: &FakeLog(Some(Vec::new())),
             serve: || Ok(()),
             arrays: Arrays::Own {
                 open: |_| unreachable!("neither command asks"),

@@ -89,7 +89,7 @@ fn line(event: &Event, now: SystemTime) -> String {
 }
 
 /// UTC with milliseconds. The days are turned into a date as in Howard Hinnant's `civil_from_days`, for days after 1970.
-fn rfc3339(since_1970: Duration) -> String {
+pub(crate) fn rfc3339(since_1970: Duration) -> String {
     let seconds = since_1970.as_secs();
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -16,13 +16,16 @@
 pub mod com;
 pub mod commands;
 pub mod data_folder;
+pub mod doctor;
 pub mod enrolment;
 pub mod event_log;
 pub mod event_table;
+pub mod exposure;
 pub mod guard;
 pub mod ids;
 pub mod lifetime;
 pub mod live;
+pub mod log_reader;
 pub mod memory;
 pub mod message_file;
 pub mod registration;

@@ -7,6 +7,7 @@
 
 mod remedy;
 
+use crate::exposure::Exposed;
 use crate::ids;
 use std::fmt::{self, Write as _};
 use uuid::Uuid;
@@ -81,6 +82,8 @@ pub struct Registered {
 pub trait System {
     /// This program and the DLL beside it; an error when one is not there.
     fn files(&self) -> Result<Files, SystemError>;
+    /// Who besides administrators may change these files or their folder.
+    fn exposed(&self, files: &Files) -> Result<Vec<Exposed>, SystemError>;
     /// Makes the data folder with its access list, or closes one that is there.
     fn secure_data_folder(&self) -> Result<(), SystemError>;
     /// Removes the data folder if nothing is in it.
@@ -202,6 +205,14 @@ pub fn install(system: &dyn System, hosting: Hosting) -> Result<(), Failure> {
         }
     };
     let files = system.files().map_err(refused("Finding the files"))?;
+    let exposed = system.exposed(&files);
+    let exposed = exposed.map_err(refused("Looking who may change the files"))?;
+    if let Some(found) = exposed.into_iter().find(|exposed| exposed.is_ordinary) {
+        return Err(refused(remedy::LOOKING)(SystemError {
+            code: remedy::EXPOSED,
+            text: format!("ordinary users ({}) may change {}", found.sid, found.path),
+        }));
+    }
     let permission = system
         .permission()
         .map_err(refused("Making the access list"))?;

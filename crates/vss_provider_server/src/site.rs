@@ -356,6 +356,27 @@ mod tests {
         assert!(site.settings.veto_when_unreachable);
     }
 
+    /// T-304, SEC-10: what becomes of an event's text, or of a debugger's, when a call fails.
+    #[test]
+    fn t304_failed_call_tells_no_token() {
+        let folder: Arc<MemoryFolder> = Arc::default();
+        let line = format!("shadowlun://127.0.0.1:1/1/{:064}/{}", 0, "cd".repeat(32));
+        enrolment::add(&*folder, &Machine(1), &of_line("x", &line)).unwrap();
+        for seal in [1, 2].map(Machine) {
+            let read = Arc::clone(&folder);
+            let enrolments = Enrolments {
+                stamp: Box::new(|| None),
+                load: Box::new(move || enrolment::load(&*read, &seal)),
+            };
+            let settings = Ok(FileSettings::default());
+            let site = Site::assemble(settings, enrolments, |_| Arc::new(Nowhere));
+
+            let error = refusal_of(&site);
+
+            assert!(!format!("{error} {error:?}").contains("cdcdcd"), "{error}");
+        }
+    }
+
     /// What `enroll` and `unenroll` write takes effect for a provider that is loaded, at its next look.
     #[test]
     fn changed_enrolment_is_followed_without_a_restart() {

@@ -50,6 +50,24 @@ pub fn look(
     arrays: Arrays,
     ask: &dyn Fn(&Enrolment) -> Result<ArrayInfo, ArrayError>,
 ) -> Status {
+    let mut findings = Vec::new();
+    match arrays {
+        Arrays::Own { open, .. } => {
+            let info = open(&folder.path("")).and_then(|own| own.info(ASK_MAX));
+            findings.push(("array", array(info)));
+        }
+        Arrays::Enrolled => findings.extend(enrolled(folder, secrets, ask)),
+    }
+    let mut lines = installation(system, folder);
+    lines.extend(findings.into_iter().map(line));
+    Status {
+        in_order: lines.iter().all(|line| line.in_order),
+        lines,
+    }
+}
+
+/// What the installer made, and the settings.
+pub(crate) fn installation(system: &dyn System, folder: &dyn DataFolder) -> Vec<Line> {
     let hosting = hosting(system);
     let service = match hosting {
         Ok(Hosting::LocalServer) => Ok("not needed with this hosting".to_owned()),
@@ -59,26 +77,17 @@ pub fn look(
         Hosting::Service => "hosted by the service".to_owned(),
         Hosting::LocalServer => "hosted by the executable".to_owned(),
     });
-    let mut findings = vec![
+    [
         ("files", files(system)),
         ("COM class", com_class),
         ("service", service),
         ("event source", event_source(system)),
         ("registered in VSS", registered(system)),
         ("settings", settings(folder)),
-    ];
-    match arrays {
-        Arrays::Own { open, .. } => {
-            let info = open(&folder.path("")).and_then(|own| own.info(ASK_MAX));
-            findings.push(("array", array(info)));
-        }
-        Arrays::Enrolled => findings.extend(enrolled(folder, secrets, ask)),
-    }
-    let lines: Vec<_> = findings.into_iter().map(line).collect();
-    Status {
-        in_order: lines.iter().all(|line| line.in_order),
-        lines,
-    }
+    ]
+    .into_iter()
+    .map(line)
+    .collect()
 }
 
 /// Two lines for each array.

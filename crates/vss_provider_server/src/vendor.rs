@@ -77,6 +77,8 @@ pub fn run(own: &'static Vendor) -> ExitCode {
         system: &sys::Windows,
         folder: &sys::SystemFolder::new(),
         secrets: &sys::Dpapi,
+        machine: &sys::ThisMachine,
+        log: &sys::ApplicationLog,
         serve: || service::run().map_err(|error| error.to_string()),
         arrays: own.arrays,
     };

@@ -203,9 +203,9 @@ mod tests {
         assert!(!is_enrolled(&folder));
     }
 
-    /// SEC-10.
+    /// T-304, SEC-10.
     #[test]
-    fn wrong_line_is_refused_without_repeating_it() {
+    fn t304_wrong_line_is_refused_without_repeating_it() {
         let folder = MemoryFolder::default();
         let line = good_line().replace(":8443", "");
 

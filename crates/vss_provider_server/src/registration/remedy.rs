@@ -5,6 +5,10 @@ pub(super) const TAKING_OUT: &str = "Taking the provider out of VSS";
 pub(super) const TAKING_EARLIER_OUT: &str = "Taking an earlier installation out of VSS";
 pub(super) const REGISTERING: &str = "Registering the provider with VSS";
 
+pub(super) const LOOKING: &str = "Looking who may change the files";
+/// TRUST_E_FAIL: the files cannot be trusted.
+pub(super) const EXPOSED: u32 = 0x800B_010B;
+
 const E_ACCESSDENIED: u32 = 0x8007_0005;
 const E_INVALIDARG: u32 = 0x8007_0057;
 const ERROR_FILE_NOT_FOUND: u32 = 0x8007_0002;
@@ -40,6 +44,9 @@ pub(super) fn of(what: &str, code: u32) -> &'static str {
         }
         ERROR_FILE_NOT_FOUND => {
             "keep shadowlun-provider.exe and shadowlun-messages.dll of one version in one folder"
+        }
+        EXPOSED => {
+            "put the files into a folder that only administrators may write to, such as C:\\Program Files\\Shadowlun: Local System runs them"
         }
         VSS_E_PROVIDER_IN_USE => {
             "a shadow copy set is in progress: wait until the backup has ended, or restart the service 'Volume Shadow Copy', then repeat the command"

@@ -19,6 +19,8 @@ pub(crate) struct FakeSystem {
     calls: RefCell<Vec<String>>,
     fail_call: Option<usize>,
     fail_always: Option<(&'static str, u32)>,
+    /// Who may change the program.
+    pub(crate) exposed: Vec<Exposed>,
     /// This program was started by its path in lower case.
     pub(crate) in_lower_case: bool,
 }
@@ -69,6 +71,11 @@ impl System for FakeSystem {
             executable: spelt(r"C:\Program Files\Shadowlun\shadowlun-provider.exe"),
             messages: spelt(r"C:\Program Files\Shadowlun\shadowlun-messages.dll"),
         })
+    }
+
+    fn exposed(&self, _: &Files) -> Result<Vec<Exposed>, SystemError> {
+        self.call("exposed")?;
+        Ok(self.exposed.clone())
     }
 
     fn secure_data_folder(&self) -> Result<(), SystemError> {
@@ -166,6 +173,34 @@ fn installed(hosting: Hosting) -> FakeSystem {
     install(&system, hosting).unwrap();
     system.calls.borrow_mut().clear();
     system
+}
+
+/// SEC-7: Local System would run what an ordinary user put there.
+#[test]
+fn install_refuses_a_folder_that_ordinary_users_may_write_to() {
+    let exposed = |is_ordinary| {
+        vec![Exposed {
+            path: r"C:\Shadowlun".to_owned(),
+            sid: "S-1-5-11".to_owned(),
+            is_ordinary,
+        }]
+    };
+    let mut system = FakeSystem {
+        exposed: exposed(true),
+        ..FakeSystem::default()
+    };
+
+    let refused = install(&system, Hosting::Service).unwrap_err().to_string();
+
+    assert!(
+        refused.contains(r"(S-1-5-11) may change C:\Shadowlun"),
+        "{refused}"
+    );
+    assert!(refused.contains("Program Files") && refused.contains("Nothing was changed"));
+    assert!(system.is_empty());
+    // An account that may be an administrator's is the doctor's matter.
+    system.exposed = exposed(false);
+    install(&system, Hosting::Service).unwrap();
 }
 
 /// REG-19.

@@ -78,9 +78,9 @@ fn every_array_is_listed_and_asked() {
     assert_eq!(asked.count(), 2);
 }
 
-/// SEC-10.
+/// T-304, SEC-10.
 #[test]
-fn token_is_in_no_output() {
+fn t304_token_is_in_no_output() {
     let status = look(
         &installed(Hosting::Service),
         &enrolled(),

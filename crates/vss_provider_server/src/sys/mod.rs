@@ -3,13 +3,16 @@
 
 mod data_folder;
 mod event_log;
+mod exposure;
+mod machine;
 mod messages;
 mod secrets;
 mod system;
 mod vss;
 
 pub use data_folder::SystemFolder;
-pub use event_log::SystemLog;
+pub use event_log::{ApplicationLog, SystemLog};
+pub use machine::ThisMachine;
 pub use secrets::Dpapi;
 pub use system::Windows;
 

@@ -4,8 +4,9 @@
 //! What Wine cannot show: who is refused for want of rights; that SCM restarts a service that failed; what VSS on another edition
 //! of Windows answers. The service's type of SID and its list of privileges are the system's defaults.
 
-use super::{SystemFolder, messages, vss, win32_code};
+use super::{SystemFolder, exposure, messages, vss, win32_code};
 use crate::com::security;
+use crate::exposure::Exposed;
 use crate::ids;
 use crate::registration::{Files, Registered, ServiceState, System, SystemError, Value};
 use std::ffi::OsString;
@@ -46,6 +47,10 @@ impl System for Windows {
             executable: utf8(&executable)?,
             messages: utf8(&messages)?,
         })
+    }
+
+    fn exposed(&self, files: &Files) -> Result<Vec<Exposed>, SystemError> {
+        exposure::look(files).map_err(|error| of_io(&error))
     }
 
     fn secure_data_folder(&self) -> Result<(), SystemError> {
