@@ -91,6 +91,9 @@ pub struct Patient<'a> {
     pub connect: &'a dyn Fn(&Enrolment) -> Arc<dyn Array>,
 }
 
+/// An array, with what people call it.
+type Named = (String, Arc<dyn Array>);
+
 /// Looks at everything and changes nothing.
 pub fn look(patient: &Patient<'_>) -> Report {
     let mut checks = installation(patient);
@@ -211,7 +214,7 @@ fn installation(patient: &Patient<'_>) -> Vec<Check> {
 }
 
 /// What this host knows as its arrays, with a name for each, or why none.
-fn arrays(patient: &Patient<'_>) -> (Vec<(String, Arc<dyn Array>)>, Option<Check>) {
+fn arrays(patient: &Patient<'_>) -> (Vec<Named>, Option<Check>) {
     match patient.arrays {
         Arrays::Own { open, .. } => match open(&patient.folder.path("")) {
             Ok(array) => (vec![("of the vendor".to_owned(), array)], None),
@@ -298,7 +301,7 @@ fn space(name: &str, info: &ArrayInfo) -> Check {
     }
 }
 
-fn disk_checks(machine: &dyn Machine, arrays: &[(String, Arc<dyn Array>)]) -> Vec<Check> {
+fn disk_checks(machine: &dyn Machine, arrays: &[Named]) -> Vec<Check> {
     match machine.disks() {
         Err(error) => vec![unknown("disks", &error)],
         Ok(disks) if disks.is_empty() => vec![ok("disks", "there are none")],
@@ -307,7 +310,7 @@ fn disk_checks(machine: &dyn Machine, arrays: &[(String, Arc<dyn Array>)]) -> Ve
 }
 
 /// Whether a disk is one of ours, and why not.
-fn disk_check(disk: &Disk, arrays: &[(String, Arc<dyn Array>)]) -> Check {
+fn disk_check(disk: &Disk, arrays: &[Named]) -> Check {
     let what = format!("disk {}", disk.name);
     let identifiers = match &disk.identifiers {
         Ok(identifiers) => identifiers.clone(),
@@ -363,10 +366,7 @@ fn disk_check(disk: &Disk, arrays: &[(String, Arc<dyn Array>)]) -> Check {
 }
 
 /// Asks every array; the error of one that did not answer, where none has it.
-fn find(
-    lun: LunId,
-    arrays: &[(String, Arc<dyn Array>)],
-) -> Result<Option<(&str, LunInfo)>, ArrayError> {
+fn find(lun: LunId, arrays: &[Named]) -> Result<Option<(&str, LunInfo)>, ArrayError> {
     let mut silent = Ok(None);
     for (name, array) in arrays {
         match array.query(ASK_MAX, &[lun]) {
