@@ -28,6 +28,8 @@ Usage: cargo xtask <COMMAND> [ARGUMENTS]
 Commands:
   demo [OPTIONS]  make and verify one real shadow copy set (OPTIONS: see `cargo xtask demo --help`)
   test            everything: set-up, check, all tests, all scenarios, the demo and its sabotages
+  bench provider [OPTIONS]
+                  how long each method of the provider takes, with release builds (`--sets N` for a quick look)
   check           the gate: format, clippy, docs, licences, dependency arrows, unsafe permits, tidy
   requirements    which requirement of docs/requirements.md is shown by which test (--json for machines)
   fuzz            throw inputs at the provider (--minutes N, else 10), guided by coverage where nightly is there
@@ -40,6 +42,7 @@ Examples:
   cargo xtask demo --keep
   cargo xtask demo --sabotage=late
   cargo xtask test
+  cargo xtask bench provider --sets 50
 ";
 
 /// Why a command ended early. The text has been made for people; the variant gives the exit code.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let result = match command.as_deref() {
         Some("demo") => suite::demo(&rest),
+        Some("bench") => suite::bench(&rest),
         Some("test") => no_more(&rest).and_then(|()| suite::test()),
         Some("check") => no_more(&rest)
             .and_then(|()| setup::ensure_all())

@@ -58,6 +58,30 @@ pub(crate) fn demo(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
+/// Measures with release builds of everything. `bench provider` and the options of `vss_rig bench provider`.
+pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
+    setup::ensure_all()?;
+    let windows = windows::build_release(windows::ensure_toolchain()?)?;
+    step(
+        "release build",
+        &mut cargo(["build", "--quiet", "--release", "--workspace", "--bins"]),
+    )?;
+    let program = target_dir().join("release").join("vss_rig");
+    let status = Command::new(program)
+        .arg("bench")
+        .args(arguments)
+        .arg("--windows-dir")
+        .arg(windows)
+        .status()
+        .map_err(|error| Failure::Failed(format!("cannot start the rig: {error}")))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(Failure::Failed(
+            "nothing was measured; see above".to_owned(),
+        )),
+    }
+}
+
 /// Builds the programs for both systems; what built for Windows.
 pub(crate) fn build() -> Result<Toolchain, Failure> {
     let toolchain = windows::ensure_toolchain()?;

@@ -180,6 +180,26 @@ pub(crate) fn package(toolchain: Toolchain, into: &Path) -> Result<(), Failure> 
     put(&folder().join(MESSAGE_DLL), &into.join(MESSAGE_DLL))
 }
 
+/// Release builds of everything that runs under Wine; the folder that they are in.
+pub(crate) fn build_release(toolchain: Toolchain) -> Result<PathBuf, Failure> {
+    let mut command = windows_cargo(toolchain, &["build", "--quiet", "--release", "--bins"])?;
+    step("release build for Windows", &mut command)?;
+    let (made, into) = (
+        build_dir().join(TARGET).join("release"),
+        target_dir().join("windows-release"),
+    );
+    for executable in EXECUTABLES {
+        put(&made.join(executable), &into.join(executable))?;
+    }
+    build_messages()?;
+    build_proxies()?;
+    build_shim()?;
+    for library in [MESSAGE_DLL, PROXY_DLL, SHIM_DLL] {
+        put(&folder().join(library), &into.join(library))?;
+    }
+    Ok(into)
+}
+
 /// The event texts, from the provider's catalogue.
 fn build_messages() -> Result<(), Failure> {
     let work = build_dir().join("messages");

@@ -14,6 +14,7 @@
 //! outcome.
 
 pub mod array;
+pub mod bench;
 pub mod com;
 pub mod demo;
 pub mod description;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vss_rig`: the demo and the scenarios from the command line.
 
+mod bench_command;
 mod scenario_command;
 
+use bench_command::BenchCommand;
 use clap::{Parser, Subcommand};
 use scenario_command::ScenarioArguments;
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ const EXAMPLES: &str = "Examples:
   vss_rig scenarios --array sim                    against an array in RAM
   vss_rig scenarios --host com --only T-063        one of them against shadowlund, through COM under Wine
   vss_rig scenarios --report junit --out rig.xml
+  vss_rig bench provider --sets 50                 how long each method takes, in-process and through COM, with writers
   vss_rig wine -- some-test.exe --nocapture        run a Windows program on a host of its own
 
 Exit codes: 0 everything held, 1 something did not, 2 it could not be tried; `wine` passes on the program's own.";
@@ -62,6 +65,9 @@ enum Command {
     },
     /// Runs the scenarios of the specification, and reports on them.
     Scenarios(ScenarioArguments),
+    /// Measures how long things take.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Runs a Windows program on a host of its own and passes its output and its exit code on.
     Wine {
         /// Folder of the Windows programs. Default: `windows` beside the folder of this program.
@@ -87,6 +93,7 @@ fn main() -> ExitCode {
             .and_then(|options| run_demo(&options, json, bin_dir))
             .map(verdict),
         Command::Scenarios(arguments) => scenario_command::run(&arguments).map(verdict),
+        Command::Bench(command) => bench_command::run(&command).map(|()| ExitCode::SUCCESS),
         Command::Wine {
             windows_dir,
             program,

@@ -125,8 +125,9 @@ fn set(
     (asked, captured.unwrap().cause.clone())
 }
 
-/// T-099, COM-3, COM-8, TIME-17, TIME-18, TIME-19, TIME-20, TIME-22, ERR-6: between PreCommitSnapshots' entry and
-/// PostCommitSnapshots' return no heap growth, no file or socket opened, no connection, no event. The control, the same
+/// T-099, T-109, COM-3, COM-8, TIME-17, TIME-18, TIME-19, TIME-20, TIME-22, ERR-6: between PreCommitSnapshots' entry and
+/// PostCommitSnapshots' return no heap growth, no file or socket opened, no connection, no event: wherever log, settings and
+/// program lie, also on a volume of the set, nothing is written to it or read from it. The control, the same
 /// without the reserve, shows that the count counts.
 #[test]
 fn t099_window_of_64_luns_asks_the_system_for_nothing() {

@@ -31,6 +31,14 @@ use store::Run;
 /// How long a program of [`run_once`] may run.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(600);
 
+/// What Wine calls itself.
+///
+/// # Errors
+/// When there is none.
+pub fn version() -> anyhow::Result<String> {
+    programs::WinePrograms::find()?.version()
+}
+
 /// Runs a Windows program, given with its arguments, in a fresh prefix.
 ///
 /// # Errors
