@@ -2,10 +2,12 @@
 //! `vss_rig`: the demo and the scenarios from the command line.
 
 mod bench_command;
+mod run_command;
 mod scenario_command;
 
 use bench_command::BenchCommand;
 use clap::{Parser, Subcommand};
+use run_command::RunArguments;
 use scenario_command::ScenarioArguments;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +26,8 @@ const EXAMPLES: &str = "Examples:
   vss_rig scenarios --host com --only T-063        one of them against shadowlund, through COM under Wine
   vss_rig scenarios --report junit --out rig.xml
   vss_rig bench provider --sets 50                 how long each method takes, in-process and through COM, with writers
+  vss_rig run --list                               the cases for any provider, with their requirements
+  vss_rig run --clsid {8d0b2a53-94b6-4a2c-8f0e-61c5a3d97e14} --adapter anvil.toml --html rig.html
   vss_rig wine -- some-test.exe --nocapture        run a Windows program on a host of its own
 
 Exit codes: 0 everything held, 1 something did not, 2 it could not be tried; `wine` passes on the program's own.";
@@ -68,6 +72,8 @@ enum Command {
     /// Measures how long things take.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Judges any provider that an adapter file describes, through COM under Wine.
+    Run(RunArguments),
     /// Runs a Windows program on a host of its own and passes its output and its exit code on.
     Wine {
         /// Folder of the Windows programs. Default: `windows` beside the folder of this program.
@@ -94,6 +100,7 @@ fn main() -> ExitCode {
             .map(verdict),
         Command::Scenarios(arguments) => scenario_command::run(&arguments).map(verdict),
         Command::Bench(command) => bench_command::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::Run(arguments) => run_command::run(&arguments).map(verdict),
         Command::Wine {
             windows_dir,
             program,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reports on scenarios: text for people, JUnit XML for CI systems.
+//! Reports on scenarios: text and a page for people, JUnit XML for CI systems, JSON for programs.
 
-use crate::scenarios::Outcome;
+use crate::scenarios::{Outcome, Scenario};
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// One line for a scenario, more when it failed.
@@ -22,14 +23,45 @@ pub fn text_line(outcome: &Outcome) -> String {
     line
 }
 
+/// The cases with the requirements that they show.
+const REQUIREMENTS: &str = include_str!("../../../docs/requirements.md");
+
+/// The requirements that a case shows, as its row in `docs/requirements.md` names them; empty for a case without a row.
+pub fn requirements(id: &str) -> &'static str {
+    let start = format!("| {id} |");
+    let row = REQUIREMENTS.lines().find(|line| line.starts_with(&start));
+    let cells = row.map(|row| row.trim_end_matches(['|', ' ']));
+    cells
+        .and_then(|cells| Some(cells.rsplit_once('|')?.1.trim()))
+        .unwrap_or_default()
+}
+
+/// The cases, one a line.
+pub fn list(scenarios: &[Scenario]) -> String {
+    let line = |s: &Scenario| format!("{:<6} {}  [{}]\n", s.id, s.title, requirements(s.id));
+    scenarios.iter().map(line).collect()
+}
+
+/// A case that says nothing about the provider, since something it needs was not there.
+pub struct NotRun {
+    /// Id in the specification.
+    pub id: &'static str,
+    /// What would have been expected.
+    pub title: &'static str,
+    /// What was not there.
+    pub why: String,
+}
+
 /// The scenarios of one array and one kind of host.
 pub struct Suite {
-    /// `simulated` or `real`.
+    /// `simulated`, `real`, or `adapter`.
     pub array: &'static str,
     /// `in-process` or `com`.
     pub host: &'static str,
     /// How each went.
     pub outcomes: Vec<Outcome>,
+    /// What could not be tried here.
+    pub not_run: Vec<NotRun>,
     /// Why the rest could not be tried; `None` when there is no rest.
     pub error: Option<String>,
 }
@@ -50,10 +82,13 @@ impl Suite {
 
 /// The last line of a suite's text report.
 pub fn text_summary(suite: &Suite) -> String {
-    let rest = match &suite.error {
-        None => String::new(),
-        Some(error) => format!(", the rest could not be tried: {error}"),
+    let mut rest = match suite.not_run.len() {
+        0 => String::new(),
+        count => format!(", {count} not run"),
     };
+    if let Some(error) = &suite.error {
+        let _ = write!(rest, ", the rest could not be tried: {error}");
+    }
     format!(
         "{} scenarios, provider {}, {} array: {} passed, {} failed{rest}",
         suite.outcomes.len(),
@@ -92,9 +127,10 @@ fn junit_suite(xml: &mut String, suite: &Suite) {
     let errors = usize::from(suite.error.is_some());
     let _ = writeln!(
         xml,
-        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"{errors}\" skipped=\"0\" time=\"{seconds:.3}\">",
-        suite.outcomes.len() + errors,
-        suite.failed()
+        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"{errors}\" skipped=\"{}\" time=\"{seconds:.3}\">",
+        suite.outcomes.len() + suite.not_run.len() + errors,
+        suite.failed(),
+        suite.not_run.len()
     );
     for outcome in &suite.outcomes {
         let _ = write!(
@@ -114,6 +150,15 @@ fn junit_suite(xml: &mut String, suite: &Suite) {
             ),
         };
     }
+    for case in &suite.not_run {
+        let _ = writeln!(
+            xml,
+            "    <testcase classname=\"{name}\" name=\"{} {}\" time=\"0\">\n      <skipped message=\"{}\"/>\n    </testcase>",
+            escape(case.id),
+            escape(case.title),
+            escape(&case.why)
+        );
+    }
     // What stands for the scenarios that were not tried.
     if let Some(error) = &suite.error {
         let _ = writeln!(
@@ -125,6 +170,70 @@ fn junit_suite(xml: &mut String, suite: &Suite) {
         );
     }
     xml.push_str("  </testsuite>\n");
+}
+
+/// The suite as JSON.
+pub fn json(suite: &Suite) -> Value {
+    let ran = suite.outcomes.iter().map(|outcome| {
+        json!({
+            "id": outcome.id,
+            "title": outcome.title,
+            "requirements": requirements(outcome.id),
+            "verdict": if outcome.failure.is_none() { "pass" } else { "fail" },
+            "milliseconds": outcome.elapsed.as_millis(),
+            "finding": outcome.failure,
+        })
+    });
+    let not_run = suite.not_run.iter().map(|case| {
+        json!({
+            "id": case.id,
+            "title": case.title,
+            "requirements": requirements(case.id),
+            "verdict": "not run",
+            "finding": case.why,
+        })
+    });
+    json!({
+        "passed": suite.passed(),
+        "error": suite.error,
+        "cases": ran.chain(not_run).collect::<Vec<_>>(),
+    })
+}
+
+/// The suite as a page that needs no other file.
+pub fn html(suite: &Suite) -> String {
+    let summary = escape(&text_summary(suite));
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{summary}</title>\n<style>body{{font-family:sans-serif}}\
+         td,th{{padding:.3em .8em;text-align:left;vertical-align:top}}.pass{{color:#060}}.fail{{color:#a00}}.not{{color:#666}}</style>\n\
+         </head><body>\n<h1>VSS hardware provider</h1>\n<p>{summary}</p>\n<table>\n\
+         <tr><th>Case</th><th>Verdict</th><th>Time</th><th>Expected</th><th>Requirements</th></tr>\n"
+    );
+    for outcome in &suite.outcomes {
+        let (verdict, finding) = match &outcome.failure {
+            None => ("pass", String::new()),
+            // The calls and events are part of it.
+            Some(finding) => ("fail", format!("<pre>{}</pre>", escape(finding))),
+        };
+        let time = format!("{} ms", outcome.elapsed.as_millis());
+        let title = escape(outcome.title) + &finding;
+        row(&mut page, outcome.id, (verdict, verdict), &time, &title);
+    }
+    for case in &suite.not_run {
+        let title = format!("{}<br>{}", escape(case.title), escape(&case.why));
+        row(&mut page, case.id, ("not", "not run"), "", &title);
+    }
+    page.push_str("</table>\n</body></html>\n");
+    page
+}
+
+fn row(page: &mut String, id: &str, (class, verdict): (&str, &str), time: &str, title: &str) {
+    let shown = requirements(id);
+    let _ = writeln!(
+        page,
+        "<tr id=\"{id}\"><td>{id}</td><td class=\"{class}\">{verdict}</td><td>{time}</td><td>{title}</td><td>{}</td></tr>",
+        escape(shown)
+    );
 }
 
 /// Text as XML 1.0 allows it in content and attributes; characters that XML cannot carry become `?`.
@@ -163,6 +272,7 @@ mod tests {
             array: "real",
             host,
             outcomes,
+            not_run: Vec::new(),
             error: None,
         }
     }
@@ -235,5 +345,55 @@ mod tests {
             "2 scenarios, provider com, real array: 1 passed, 1 failed"
         );
         assert!(!suite.passed());
+    }
+
+    #[test]
+    fn case_not_run_is_in_every_report_and_no_failure() {
+        let mut suite = suite("com", vec![outcome(None)]);
+        suite.not_run.push(NotRun {
+            id: "T-063",
+            title: "a set given up",
+            why: "cut <the> cable".to_owned(),
+        });
+
+        assert!(suite.passed());
+        assert!(text_summary(&suite).ends_with("1 passed, 0 failed, 1 not run"));
+        let xml = junit(std::slice::from_ref(&suite));
+        assert!(
+            xml.contains("tests=\"2\"") && xml.contains("skipped=\"1\""),
+            "{xml}"
+        );
+        assert!(
+            xml.contains("<skipped message=\"cut &lt;the&gt; cable\"/>"),
+            "{xml}"
+        );
+        assert!(html(&suite).contains("cut &lt;the&gt; cable"));
+        assert_eq!(json(&suite)["cases"][1]["verdict"], "not run");
+    }
+
+    #[test]
+    fn page_shows_finding_calls_and_requirements_of_what_failed() {
+        let failed = Outcome {
+            id: "T-030",
+            ..outcome(Some("it said <no>\ncalls:\n  OnLoad"))
+        };
+
+        let page = html(&suite("com", vec![failed]));
+
+        assert!(
+            page.contains("it said &lt;no&gt;\ncalls:\n  OnLoad"),
+            "{page}"
+        );
+        assert!(
+            page.contains("class=\"fail\"") && page.contains("<td>ALS-6</td>"),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn every_case_has_its_requirements() {
+        for scenario in crate::scenarios::table() {
+            assert!(!requirements(scenario.id).is_empty(), "{}", scenario.id);
+        }
     }
 }

@@ -159,6 +159,7 @@ fn run_suite(
             HostArgument::Com => "com",
         },
         outcomes,
+        not_run: Vec::new(),
         error: result.err().map(|error| format!("{error:#}")),
     }
 }

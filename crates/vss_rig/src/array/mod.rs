@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The arrays that scenarios run against: the simulated one in RAM and the real daemon.
 
+mod adapter;
 mod daemon;
 mod real;
 mod simulated;
 mod windows;
 
+pub use adapter::{Adapter, AdapterArray};
 pub(crate) use daemon::beside;
 pub use daemon::{Binaries, Daemon, Host, Usage};
 pub use real::RealArray;
@@ -59,6 +61,11 @@ pub trait ArrayUnderTest {
         None
     }
 
+    /// Whether a Release may go on after it has returned, as it may through COM.
+    fn releases_late(&self) -> bool {
+        self.windows().is_some()
+    }
+
     /// A provider loaded on `host`, with no memory of earlier ones.
     fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>>;
 
@@ -105,4 +112,11 @@ pub fn lun_id(description: &LunDescription) -> Option<LunId> {
             bytes: identifier.bytes.clone(),
         })
     })
+}
+
+/// Whether two descriptions are about one LUN: they share an identifier of a type that names a LUN (LUN-1).
+pub fn is_same_lun(one: &LunDescription, other: &LunDescription) -> bool {
+    let names_a_lun = |kind| vss_provider::identity::USABLE_TYPES.contains(&kind);
+    let mut identifiers = one.identifiers.iter().filter(|i| names_a_lun(i.kind));
+    identifiers.any(|identifier| other.identifiers.contains(identifier))
 }

@@ -3,7 +3,7 @@
 
 use super::stage::{expect, expect_of, expect_same_lun, foreign_disk};
 use super::{Scenario, Stage};
-use crate::array::{CREATOR, IMPORTER, lun_id};
+use crate::array::{CREATOR, IMPORTER, is_same_lun};
 use crate::host::ProviderHost;
 use crate::sequence::{Point, ShadowSet};
 use anyhow::{Context as _, ensure};
@@ -386,7 +386,7 @@ fn t161(stage: &Stage<'_>) -> anyhow::Result<()> {
     let original = stage.volume(&[0]).remove(0);
     let filled = fill_in(stage.provider(), &original)?;
     ensure!(
-        lun_id(&filled) == lun_id(&original),
+        is_same_lun(&filled, &original),
         "the identity became {filled:?}"
     );
     Ok(())

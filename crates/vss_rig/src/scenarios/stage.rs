@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use crate::array::{ArrayUnderTest, CREATOR, Windows, lun_id};
+use crate::array::{ArrayUnderTest, CREATOR, Windows, is_same_lun};
 use crate::host::{LoggedEvent, ProviderHost, Recorded};
 use crate::sequence::{Point, ShadowSet};
 use anyhow::{Context as _, bail, ensure};
@@ -143,9 +143,8 @@ impl<'a> Stage<'a> {
         host: &str,
         target: &LunDescription,
     ) -> anyhow::Result<Option<LunDescription>> {
-        let wanted = lun_id(target).context("a target without an identity of the array")?;
         let disks = self.array.disks(host)?;
-        Ok(disks.into_iter().find(|disk| lun_id(disk) == Some(wanted)))
+        Ok(disks.into_iter().find(|disk| is_same_lun(disk, target)))
     }
 
     /// Takes the events and checks that exactly one is an error, with a remedy (10.0, "event").
@@ -187,7 +186,7 @@ pub(super) fn settled_lun_count(
     let start = Instant::now();
     loop {
         let found = array.lun_count()?;
-        let patient = array.windows().is_some() && start.elapsed() < RELEASE_LIMIT;
+        let patient = array.releases_late() && start.elapsed() < RELEASE_LIMIT;
         if found == expected || !patient {
             return Ok(found);
         }

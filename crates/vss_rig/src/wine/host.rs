@@ -37,6 +37,8 @@ pub struct WineHost {
     interrupt: Interrupt,
     /// What VSS has registered, once somebody asked; an installer changes it.
     class: Mutex<Option<Uuid>>,
+    /// Where the provider writes its events, on drive C:, by its path with slashes.
+    event_file: String,
 }
 
 /// How the provider is registered (`shadowlun-provider install --hosting`).
@@ -60,7 +62,9 @@ impl Hosting {
 impl WineHost {
     /// Starts a host. Takes about a second; the first ever takes longer, since the template of all prefixes is made.
     pub fn start(parts: &WindowsParts, interrupt: &Interrupt) -> anyhow::Result<Self> {
-        let run = Run::start(parts, interrupt)?;
+        let host =
+            Self::without_provider(parts, &format!("{DATA_FOLDER}/{EVENT_FILE}"), interrupt)?;
+        let run = &host.run;
         let place = run.prefix.drive_c(PROVIDER_FOLDER);
         std::fs::create_dir_all(&place)?;
         for name in WindowsParts::PROVIDER {
@@ -73,6 +77,16 @@ impl WineHost {
             data.join("provider.toml"),
             format!("event_file = 'C:\\ProgramData\\Shadowlun\\{EVENT_FILE}'\n"),
         )?;
+        Ok(host)
+    }
+
+    /// Starts a host with nothing of a provider on it. `event_file` is where its provider will write its events, on drive C:.
+    pub fn without_provider(
+        parts: &WindowsParts,
+        event_file: &str,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
+        let run = Run::start(parts, interrupt)?;
         let (standin, agent) = start_standin(&run, interrupt)?;
         Ok(Self {
             agent: Arc::new(agent),
@@ -80,6 +94,7 @@ impl WineHost {
             run,
             interrupt: interrupt.clone(),
             class: Mutex::default(),
+            event_file: event_file.to_owned(),
         })
     }
 
@@ -97,8 +112,13 @@ impl WineHost {
             .run(&self.interrupt, COMMAND_LIMIT, PROVIDER, arguments, stdin)
     }
 
-    /// Runs a program of Windows itself, which has to succeed.
-    pub(crate) fn run_program(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    /// Drive C: as Linux sees it.
+    pub fn drive_c(&self) -> PathBuf {
+        self.run.prefix.drive_c("")
+    }
+
+    /// Runs a Windows program on the host, which has to succeed.
+    pub fn run_program(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
         let prefix = &self.run.prefix;
         let output = prefix.run(&self.interrupt, COMMAND_LIMIT, program, arguments, None)?;
         let text = output.text.trim();
@@ -140,9 +160,13 @@ impl WineHost {
 
     /// Activates the provider that VSS has registered, as VSS does.
     pub fn load(&self) -> anyhow::Result<ComProvider> {
+        self.load_class(self.registered_class()?)
+    }
+
+    /// Activates a provider by its class.
+    pub fn load_class(&self, class: Uuid) -> anyhow::Result<ComProvider> {
         // What is logged from here on is this object's.
         let events = EventFile::from_here(&self.event_file());
-        let class = self.registered_class()?;
         let object = self.activate(class)?;
         Ok(ComProvider::new(Arc::clone(&self.agent), object, events))
     }
@@ -191,7 +215,7 @@ impl WineHost {
     }
 
     fn event_file(&self) -> PathBuf {
-        self.run.prefix.drive_c(DATA_FOLDER).join(EVENT_FILE)
+        self.run.prefix.drive_c(&self.event_file)
     }
 
     /// Every key and value of the registry that an installer may touch, one text each.

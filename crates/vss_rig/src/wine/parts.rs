@@ -20,6 +20,18 @@ impl WindowsParts {
     /// # Errors
     /// With the command that makes them, when one is missing.
     pub fn find(folder: Option<&Path>) -> anyhow::Result<Self> {
+        Self::find_these(folder, &[&Self::IN_TEMPLATE[..], &Self::PROVIDER].concat())
+    }
+
+    /// As [`Self::find`], without the product: for providers that others bring.
+    ///
+    /// # Errors
+    /// With the command that makes them, when one is missing.
+    pub fn find_without_provider(folder: Option<&Path>) -> anyhow::Result<Self> {
+        Self::find_these(folder, &Self::IN_TEMPLATE)
+    }
+
+    fn find_these(folder: Option<&Path>, names: &[&str]) -> anyhow::Result<Self> {
         let folder = match folder {
             Some(folder) => folder.to_owned(),
             None => {
@@ -27,7 +39,7 @@ impl WindowsParts {
                 programs.parent().unwrap_or(&programs).join("windows")
             }
         };
-        for name in Self::IN_TEMPLATE.iter().chain(&Self::PROVIDER) {
+        for name in names {
             let file = folder.join(name);
             if !file.is_file() {
                 bail!("{} is missing; run `cargo xtask build`", file.display());
