@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who may start and call the provider: Local System, which VSS runs as, and administrators. A closed list (SEC-1, SEC-2,
-//! SEC-7); the methods ask once more ([`super::callers`]).
+//! SEC-7); the methods ask once more (`callers`).
 
 // UNSAFETY: security descriptors are untyped memory in Windows' interface.
 #![expect(unsafe_code)]
