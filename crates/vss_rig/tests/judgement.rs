@@ -36,6 +36,11 @@ enum Fault {
     ResyncsAnything,
     ClaimsCapabilities,
     ReusesLuns,
+    FailsForVeto,
+    AbortsWhateverIsThere,
+    LocatesOnce,
+    EmptiesAnything,
+    DropsSetWhenBeginFails,
 }
 
 /// An operation that is never over.
@@ -61,7 +66,12 @@ struct Spoilt {
     originals: Vec<LunDescription>,
     fault: Fault,
     calls: AtomicUsize,
+    /// The set that began last.
+    begun: Mutex<Uuid>,
 }
+
+/// What a provider may never give where the matrix says VETO (ERR-1).
+const E_FAIL: Hresult = Hresult(0x8000_4005);
 
 impl Spoilt {
     fn is(&self, fault: Fault) -> bool {
@@ -122,8 +132,14 @@ impl ProviderHost for Spoilt {
         if self.is(Fault::NewSetRefused) && self.calls.fetch_add(1, Ordering::SeqCst) > 1 {
             return Hresult::VSS_E_PROVIDER_VETO;
         }
-        self.inner
-            .begin_prepare_snapshot(set, snapshot, context, luns)
+        *self.begun.lock().unwrap() = set;
+        let code = self
+            .inner
+            .begin_prepare_snapshot(set, snapshot, context, luns);
+        if self.is(Fault::DropsSetWhenBeginFails) && !code.is_success() {
+            let _ = self.inner.abort_snapshots(set);
+        }
+        code
     }
 
     fn get_target_luns(&self, sources: &[LunDescription]) -> (Hresult, Vec<LunDescription>) {
@@ -150,9 +166,16 @@ impl ProviderHost for Spoilt {
     }
 
     fn locate_luns(&self, luns: &[LunDescription]) -> Hresult {
-        match self.is(Fault::LocatesNothing) {
-            true => Hresult::S_OK,
-            false => self.inner.locate_luns(luns),
+        match self.fault {
+            Fault::LocatesNothing => Hresult::S_OK,
+            Fault::LocatesOnce if self.calls.fetch_add(1, Ordering::SeqCst) > 0 => {
+                Hresult::VSS_E_PROVIDER_VETO
+            }
+            Fault::FailsForVeto => match self.inner.locate_luns(luns) {
+                Hresult::VSS_E_PROVIDER_VETO => E_FAIL,
+                code => code,
+            },
+            _ => self.inner.locate_luns(luns),
         }
     }
 
@@ -160,6 +183,10 @@ impl ProviderHost for Spoilt {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         match self.fault {
             Fault::EmptiesNothing => Hresult::S_OK,
+            Fault::EmptiesAnything => {
+                let _ = self.inner.on_lun_empty(lun);
+                Hresult::S_OK
+            }
             Fault::EmptiesTwiceFails if call > 0 => Hresult::VSS_E_PROVIDER_VETO,
             _ => self.inner.on_lun_empty(lun),
         }
@@ -199,9 +226,13 @@ impl ProviderHost for Spoilt {
     }
 
     fn abort_snapshots(&self, set: Uuid) -> Hresult {
-        match self.is(Fault::AbortsNothing) {
-            true => Hresult::S_OK,
-            false => self.known(self.inner.abort_snapshots(set)),
+        match self.fault {
+            Fault::AbortsNothing => Hresult::S_OK,
+            Fault::AbortsWhateverIsThere => {
+                let begun = *self.begun.lock().unwrap();
+                self.inner.abort_snapshots(begun)
+            }
+            _ => self.known(self.inner.abort_snapshots(set)),
         }
     }
 
@@ -270,6 +301,7 @@ impl ArrayUnderTest for SpoiltArray {
             originals: self.inner.originals().to_vec(),
             fault: self.fault,
             calls: AtomicUsize::new(0),
+            begun: Mutex::default(),
         }))
     }
 
@@ -363,4 +395,9 @@ caught! {
     resync_of_anything_is_caught: ResyncsAnything, ["T-225"];
     capabilities_claimed_are_caught: ClaimsCapabilities, ["T-230"];
     reuse_accepted_is_caught: ReusesLuns, ["T-231"];
+    another_code_than_veto_is_caught: FailsForVeto, ["T-146"];
+    abort_without_a_look_at_its_set_is_caught: AbortsWhateverIsThere, ["T-181"];
+    locate_of_mapped_copies_that_fails_is_caught: LocatesOnce, ["T-143"];
+    original_given_up_is_caught: EmptiesAnything, ["T-193"];
+    set_dropped_by_one_failed_begin_is_caught: DropsSetWhenBeginFails, ["T-077"];
 }
