@@ -48,8 +48,11 @@ pub(super) fn find(path: &str, text: &str) -> Vec<Shown> {
             let Some(name) = function_name(line) else {
                 continue;
             };
-            let counts = is_test || (in_conformance && line.starts_with("pub fn"));
-            ids.extend(cases_in_name(name));
+            let cases: Vec<String> = cases_in_name(name).collect();
+            let is_behaviour = in_conformance && line.starts_with("pub fn");
+            // A scenario's function shows what its documentation names beside its own case.
+            let counts = is_test || is_behaviour || (in_scenarios && !cases.is_empty());
+            ids.extend(cases);
             if counts && !is_ignored && !ids.is_empty() {
                 let name = format!("{path}:{name}");
                 found.push(Shown { name, ids });
@@ -119,6 +122,8 @@ mod unit {
         let scenario = "        id: \"T-210\",";
         assert_eq!(ids("rig/scenarios/resync.rs", scenario), ["T-210"]);
         assert_eq!(ids("rig/other.rs", scenario), [""; 0]);
+        let function = "/// LUN-9.\nfn t123(stage: &Stage<'_>) -> anyhow::Result<()> {";
+        assert_eq!(ids("rig/scenarios/a.rs", function), ["LUN-9", "T-123"]);
         let behaviour = "/// OLE-4.\npub fn delete_twice(fixture: &dyn Fixture) {";
         assert_eq!(ids("api/conformance/access.rs", behaviour), ["OLE-4"]);
     }

@@ -4,6 +4,7 @@
 mod cases;
 mod creation;
 mod faults;
+mod limits;
 mod luns;
 mod matrix;
 mod questions;

@@ -173,12 +173,20 @@ fn t121(stage: &Stage<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// LUN-9 beside the case: the device's own designators, in number, order and bytes.
 fn t123(stage: &Stage<'_>) -> anyhow::Result<()> {
     with_created(stage, &[&[0], &[1]], |set| {
         for target in set.targets() {
             let disk = stage
                 .disk_like(CREATOR, &target)?
                 .context("the copy did not come up")?;
+            // LUN-9: page 83 itself, before the provider could put anything right.
+            ensure!(
+                disk.identifiers == target.identifiers,
+                "the disk shows {:?}, told was {:?}",
+                disk.identifiers,
+                target.identifiers
+            );
             let filled = fill_in(stage.provider(), &disk)?;
             expect_same_lun("FillInLunInfo of the disk", &filled, &target)?;
         }
