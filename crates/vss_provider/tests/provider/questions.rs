@@ -220,7 +220,8 @@ fn are_luns_supported_lun_of_another_array_is_false() {
     assert_eq!(rig.provider.fill_in_lun_info(&other), None);
 }
 
-/// T-151, T-123, FIL-3, GTL-6: what the surfaced device shows becomes what GetTargetLuns told, but for the bus type.
+/// T-151, T-123, T-158, FIL-2, FIL-3, GTL-6, GEN-11: what the surfaced device shows becomes what GetTargetLuns told, but for the
+/// bus type. The LUN speaks for itself: no method of the core is handed a device name.
 #[test]
 fn t123_t151_filled_device_equals_what_was_told() {
     let rig = Rig::new(2);
