@@ -2,7 +2,7 @@
 //! The gate: the same on the desk and in CI.
 
 use crate::run::{cargo, root, step, timed};
-use crate::{Failure, arrows, permits, setup, tidy, windows};
+use crate::{Failure, arrows, permits, requirements, setup, tidy, windows};
 use std::process::Command;
 
 /// Runs every check; the quick ones first.
@@ -11,6 +11,7 @@ pub(crate) fn all() -> Result<(), Failure> {
     timed("dependency arrows", arrows::check)?;
     timed("unsafe permits", permits::check)?;
     timed("tidy", tidy::check)?;
+    timed("requirements", requirements::check)?;
     let deny = setup::ensure_cargo_deny()?;
     // Advisories need a database from the network that a gate cannot count on; licences, bans and sources do not.
     let mut deny = Command::new(deny);

@@ -70,78 +70,16 @@ fn call(
     array: &SimulatedArray,
     clock: &VirtualClock,
 ) -> Result<()> {
-    let set = SetId::from_u128(input.int_in_range(0..=3)?);
-    let (method, code) = match input.int_in_range(0..=17)? {
-        0 => named(provider, input, array, set)?,
-        1 => (
-            Method::EndPrepareSnapshots,
-            code(provider.end_prepare_snapshots(set)),
-        ),
-        2 => (
-            Method::PreCommitSnapshots,
-            code(provider.pre_commit_snapshots(set)),
-        ),
-        3 => (
-            Method::CommitSnapshots,
-            code(provider.commit_snapshots(set)),
-        ),
-        4 => {
-            let count = input.arbitrary()?;
-            let result = provider.post_commit_snapshots(set, count);
-            (Method::PostCommitSnapshots, code(result))
-        }
-        5 => {
-            let result = provider.pre_final_commit_snapshots(set);
-            (Method::PreFinalCommitSnapshots, code(result))
-        }
-        6 => {
-            let result = provider.post_final_commit_snapshots(set);
-            (Method::PostFinalCommitSnapshots, code(result))
-        }
-        7 => (Method::AbortSnapshots, code(provider.abort_snapshots(set))),
-        8 => {
-            let (context, luns) = (input.arbitrary()?, list(input, array)?);
-            let result = provider.are_luns_supported(context, &luns);
-            (Method::AreLunsSupported, code(result))
-        }
-        9 => {
-            provider.fill_in_lun_info(&one(input, array)?);
-            (Method::FillInLunInfo, Hresult::S_OK)
-        }
-        10 => {
-            let sources = list(input, array)?;
-            (
-                Method::GetTargetLuns,
-                code(provider.get_target_luns(&sources)),
-            )
-        }
-        11 => (
-            Method::LocateLuns,
-            code(provider.locate_luns(&list(input, array)?)),
-        ),
-        12 => (
-            Method::OnLunEmpty,
-            code(provider.on_lun_empty(&one(input, array)?)),
-        ),
-        13 => {
-            let (copies, originals) = (list(input, array)?, list(input, array)?);
-            let flags = 0x100 << input.int_in_range(0..=4)?;
-            let originals = input.arbitrary::<bool>()?.then_some(&*originals);
-            let result = provider.on_lun_state_change(&copies, originals, flags);
-            (Method::OnLunStateChange, code(result))
-        }
-        14 => {
-            // Without the right to resync: originals have to stay.
-            let (copies, targets) = (list(input, array)?, list(input, array)?);
-            let result = provider.resync_luns(&copies, &targets);
-            (Method::ResyncLuns, code(result))
-        }
-        15 => (Method::OnUnload, provider.on_unload(input.arbitrary()?)),
-        16 => (Method::OnLoad, code(provider.on_load())),
+    let (method, code) = match input.int_in_range(0..=3)? {
+        0 | 1 => creation(input, provider, array)?,
+        2 => luns(input, provider, array)?,
         _ => {
             clock.advance(Duration::from_secs(input.int_in_range(0..=4000)?));
             provider.tick();
-            return Ok(());
+            match input.ratio(1_u8, 8)? {
+                true => (Method::OnUnload, provider.on_unload(input.arbitrary()?)),
+                false => (Method::OnLoad, code(provider.on_load())),
+            }
         }
     };
     assert!(
@@ -151,8 +89,81 @@ fn call(
     Ok(())
 }
 
+/// The calls that name a set.
+fn creation(
+    input: &mut Unstructured<'_>,
+    provider: &Provider,
+    array: &SimulatedArray,
+) -> Result<(Method, Hresult)> {
+    let set = SetId::from_u128(input.int_in_range(0..=3)?);
+    let (method, result) = match input.int_in_range(0..=7)? {
+        0 => return begin(provider, input, array, set),
+        1 => (
+            Method::EndPrepareSnapshots,
+            provider.end_prepare_snapshots(set),
+        ),
+        2 => (
+            Method::PreCommitSnapshots,
+            provider.pre_commit_snapshots(set),
+        ),
+        3 => (Method::CommitSnapshots, provider.commit_snapshots(set)),
+        4 => {
+            let result = provider.post_commit_snapshots(set, input.arbitrary()?);
+            (Method::PostCommitSnapshots, result)
+        }
+        5 => {
+            let result = provider.pre_final_commit_snapshots(set);
+            (Method::PreFinalCommitSnapshots, result)
+        }
+        6 => {
+            let result = provider.post_final_commit_snapshots(set);
+            (Method::PostFinalCommitSnapshots, result)
+        }
+        _ => (Method::AbortSnapshots, provider.abort_snapshots(set)),
+    };
+    Ok((method, code(result)))
+}
+
+/// The calls that name LUNs only.
+fn luns(
+    input: &mut Unstructured<'_>,
+    provider: &Provider,
+    array: &SimulatedArray,
+) -> Result<(Method, Hresult)> {
+    let which = input.int_in_range(0..=6)?;
+    let (first, second) = (list(input, array)?, list(input, array)?);
+    let one = one(input, array)?;
+    Ok(match which {
+        0 => {
+            let result = provider.are_luns_supported(input.arbitrary()?, &first);
+            (Method::AreLunsSupported, code(result))
+        }
+        1 => {
+            provider.fill_in_lun_info(&one);
+            (Method::FillInLunInfo, Hresult::S_OK)
+        }
+        2 => (
+            Method::GetTargetLuns,
+            code(provider.get_target_luns(&first)),
+        ),
+        3 => (Method::LocateLuns, code(provider.locate_luns(&first))),
+        4 => (Method::OnLunEmpty, code(provider.on_lun_empty(&one))),
+        5 => {
+            let flags = 0x100 << input.int_in_range(0..=4)?;
+            let originals = input.arbitrary::<bool>()?.then_some(&*second);
+            let result = provider.on_lun_state_change(&first, originals, flags);
+            (Method::OnLunStateChange, code(result))
+        }
+        // Without the right to resync: originals have to stay.
+        _ => (
+            Method::ResyncLuns,
+            code(provider.resync_luns(&first, &second)),
+        ),
+    })
+}
+
 /// BeginPrepareSnapshot, as VSS would or not at all so.
-fn named(
+fn begin(
     provider: &Provider,
     input: &mut Unstructured<'_>,
     array: &SimulatedArray,

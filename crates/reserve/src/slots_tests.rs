@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+
+// UNSAFETY: calls the allocator as the language does.
+#![expect(unsafe_code)]
+
 use super::*;
 use std::collections::HashSet;
 
