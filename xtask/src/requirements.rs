@@ -81,7 +81,7 @@ pub(crate) fn print(arguments: &[String]) -> Result<(), Failure> {
     matrix.verdict()
 }
 
-/// As [`print`], silent where all is well.
+/// As `print`, silent where all is well.
 pub(crate) fn check() -> Result<(), Failure> {
     Matrix::read()?.verdict()
 }

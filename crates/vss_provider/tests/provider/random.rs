@@ -173,25 +173,7 @@ fn step(rig: &Rig, random: &mut Random, vss: &mut Vss, volume: &[LunDescription]
         vss.set
     };
     match method {
-        Method::GetTargetLuns => {
-            let current = rig.provider.state().1;
-            if let Ok(told) = rig.provider.get_target_luns(volume) {
-                let of = current.expect("targets are of a set").as_u128() >> 64;
-                for description in told {
-                    let copy = identity::lun_id(&description).expect("ours");
-                    // A set's answers go on after some of its copies were deleted (GTL-7).
-                    let content = rig.array.read(copy);
-                    if content.is_some() {
-                        let told = Told {
-                            set: of,
-                            description,
-                            content,
-                        };
-                        vss.told.insert(copy, told);
-                    }
-                }
-            }
-        }
+        Method::GetTargetLuns => ask_for_targets(rig, vss, volume),
         Method::AbortSnapshots => {
             // VSS has given the set up, unless it hears that it is not in progress.
             if code(rig.provider.abort_snapshots(set(id))) != NOT_FOUND {
@@ -221,6 +203,27 @@ fn step(rig: &Rig, random: &mut Random, vss: &mut Vss, volume: &[LunDescription]
             assert!(code == OK || !code.is_success(), "{method} {code:?}");
             let finished = method == Method::PostFinalCommitSnapshots && code == OK;
             vss.created += u32::from(finished);
+        }
+    }
+}
+
+fn ask_for_targets(rig: &Rig, vss: &mut Vss, volume: &[LunDescription]) {
+    let current = rig.provider.state().1;
+    let Ok(told) = rig.provider.get_target_luns(volume) else {
+        return;
+    };
+    let of = current.expect("targets are of a set").as_u128() >> 64;
+    for description in told {
+        let copy = identity::lun_id(&description).expect("ours");
+        // A set's answers go on after some of its copies were deleted (GTL-7).
+        let content = rig.array.read(copy);
+        if content.is_some() {
+            let told = Told {
+                set: of,
+                description,
+                content,
+            };
+            vss.told.insert(copy, told);
         }
     }
 }
