@@ -142,6 +142,21 @@ fn growing_keeps_the_contents_within_a_slot_and_across_the_border() {
     assert_eq!(reserve.slots_in_use(), 0);
 }
 
+/// GEN-9: of two threads that saw the same slot free, one gets it; its neighbour is another slot.
+#[test]
+fn slot_is_claimed_once_until_it_is_given_back() {
+    let reserve = reserve!();
+    for class in 0..CLASSES.len() {
+        assert!(reserve.claim(class, 0));
+        assert!(!reserve.claim(class, 0), "class {class}: claimed twice");
+        assert!(reserve.claim(class, 1));
+        reserve.give_back(class, 0);
+        assert!(!reserve.claim(class, 1), "class {class}: given back too");
+        assert!(reserve.claim(class, 0));
+    }
+    assert_eq!(reserve.slots_in_use() as usize, 2 * CLASSES.len());
+}
+
 /// GEN-9: any thread, at once; no slot has two owners.
 #[test]
 fn threads_at_once_never_share_a_slot() {
