@@ -101,6 +101,9 @@ pub enum Fault {
     GateAfter(Gate),
 }
 
+/// Far longer than a call takes to its gate or a test to open it: a test fails then, which would hang otherwise.
+const GATE_MAX: Duration = Duration::from_secs(60);
+
 /// Holds calls of the array in real time, for tests in which another thread has to overtake them.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
@@ -118,14 +121,12 @@ impl Gate {
     }
 
     /// Waits until a call stands at the gate (or passed it).
+    ///
+    /// # Panics
+    /// No call came for a minute: it failed on its way, or waits for something else.
     pub fn wait_entered(&self) {
-        let (state, changed) = &*self.0;
-        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(
-            changed
-                .wait_while(state, |s| s.entered == 0)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let came = self.wait_until(|state| state.entered > 0);
+        assert!(came, "no call came to the gate");
     }
 
     /// Lets every call pass, those that come later too.
@@ -137,13 +138,19 @@ impl Gate {
 
     pub(super) fn pass(&self) {
         let (state, changed) = &*self.0;
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.entered += 1;
+        state.lock().unwrap_or_else(PoisonError::into_inner).entered += 1;
         changed.notify_all();
-        drop(
-            changed
-                .wait_while(state, |s| !s.open)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let opened = self.wait_until(|state| state.open);
+        assert!(opened, "nobody opened the gate");
+    }
+
+    /// False when it does not become so in [`GATE_MAX`].
+    fn wait_until(&self, is_so: impl Fn(&GateState) -> bool) -> bool {
+        let (state, changed) = &*self.0;
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = changed
+            .wait_timeout_while(state, GATE_MAX, |state| !is_so(state))
+            .unwrap_or_else(PoisonError::into_inner);
+        is_so(&state)
     }
 }
