@@ -5,7 +5,7 @@ use array_api::simulated::{Fault, Op};
 use std::time::Duration;
 use uuid::Uuid;
 use vss_provider::state::State;
-use vss_provider::{EventKind, Hresult, Method, Settings};
+use vss_provider::{EventKind, Hresult, Method, Settings, budget};
 
 const INVALID: Hresult = Hresult::E_INVALIDARG;
 const SECONDS: fn(u64) -> Duration = Duration::from_secs;
@@ -329,6 +329,34 @@ fn t091_abort_cuts_end_prepare_short() {
     assert_eq!(rig.copies(), 0);
     assert_eq!(rig.errors(), [EventKind::Interrupted]);
     assert!(rig.clock.now() <= SECONDS(1));
+}
+
+/// EPS-5, EPS-8: an abort ends the wait at the next look, also when the array does not hear of it and goes on preparing.
+#[test]
+fn abort_that_the_array_does_not_hear_cuts_end_prepare_short() {
+    let rig = Rig::new(1);
+    rig.array.set_preparation(SECONDS(600));
+    let waiting = rig.reach(State::Ending, set(1)).expect("EndPrepare waits");
+    rig.array.fault(Op::Abort, Fault::Down);
+    assert_eq!(code(rig.provider.abort_snapshots(set(1))), VETO);
+    assert_eq!(waiting.answer(), VETO);
+    assert_eq!(rig.clock.now(), budget::END_PREPARE_SLICE);
+    rig.array.heal();
+    rig.provider.tick();
+    assert_eq!(rig.copies(), 0);
+}
+
+/// EPS-2: silence counts from the last answer, not from the start of the wait.
+#[test]
+fn late_short_silence_does_not_end_end_prepare() {
+    let rig = Rig::new(1);
+    rig.array.set_preparation(SECONDS(60));
+    let waiting = rig.reach(State::Ending, set(1)).expect("EndPrepare waits");
+    rig.clock.advance(budget::END_PREPARE_SILENCE);
+    let silent = Fault::Times(1, Box::new(Fault::Hang));
+    rig.array.fault(Op::Ready, silent);
+    assert_eq!(waiting.answer(), OK);
+    assert_eq!(rig.clock.now(), SECONDS(60));
 }
 
 /// T-093, EPS-4.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use crate::support::{HOST, LUN_BYTES, OK, Rig, VETO, code, set};
-use array_api::simulated::{Fault, Op, UNDEFINED_CONTENT};
+use array_api::simulated::{Fault, Gate, Op, UNDEFINED_CONTENT};
 use array_api::{ArrayErrorKind as Kind, Capabilities};
 use std::time::Duration;
 use vss_provider::state::State;
@@ -87,6 +87,8 @@ fn t220_cancel_answers_how_it_ended() {
     let (rig, operation) = running();
     rig.clock.advance(SECONDS(60));
     assert_eq!(operation.cancel(), FINISHED);
+    rig.array.fault_all(&Fault::Down);
+    assert_eq!(operation.cancel(), FINISHED, "known without the array");
     assert_eq!(rig.events(), []);
 }
 
@@ -108,18 +110,59 @@ fn t299_cancel_stops_the_array_and_tells_of_the_target() {
 #[test]
 fn asy6_cancel_ends_a_wait_of_another_thread() {
     let (rig, operation) = running();
-    let gate = array_api::simulated::Gate::closed();
+    let gate = Gate::closed();
     rig.array.fault(Op::ResyncStatus, Fault::Gate(gate.clone()));
     std::thread::scope(|scope| {
         let wait = scope.spawn(|| operation.wait(Duration::MAX));
         gate.wait_entered();
-        assert_eq!(operation.cancel(), OK);
+        let cancelled = operation.cancel();
+        // Before anything can fail: the scope waits for the other thread.
         gate.open();
         assert_eq!(wait.join().expect("no panic"), OK);
+        assert_eq!(cancelled, OK);
     });
     assert_eq!(operation.query_status(), CANCELLED);
     assert!(rig.clock.now() < SECONDS(60));
     assert_eq!(kinds(&rig), [EventKind::ResyncCancelled]);
+}
+
+/// ASY-4, ASY-6: both Cancels reach the array before either knows of an end. The first ends it, the second is told how it had
+/// ended, and one event is written.
+#[test]
+fn of_two_cancels_at_once_one_ends_it() {
+    let (rig, operation) = running();
+    let gates = [Gate::closed(), Gate::closed()];
+    let codes = std::thread::scope(|scope| {
+        let calls = gates.each_ref().map(|gate| {
+            rig.array.fault(Op::CancelResync, Fault::Gate(gate.clone()));
+            let call = scope.spawn(|| operation.cancel());
+            gate.wait_entered();
+            (gate, call)
+        });
+        calls.map(|(gate, call)| {
+            gate.open();
+            call.join().expect("no panic")
+        })
+    });
+    assert_eq!(codes, [OK, CANCELLED]);
+    assert_eq!(kinds(&rig), [EventKind::ResyncCancelled]);
+}
+
+/// ASY-2: an answer that was under way when the resync ended does not make it pending again.
+#[test]
+fn answer_from_before_the_end_does_not_hide_the_end() {
+    let (rig, operation) = running();
+    let gate = Gate::closed();
+    let fault = Fault::GateAfter(gate.clone());
+    rig.array.fault(Op::ResyncStatus, fault);
+    let codes = std::thread::scope(|scope| {
+        let status = scope.spawn(|| operation.query_status());
+        gate.wait_entered();
+        let cancelled = operation.cancel();
+        gate.open();
+        (cancelled, status.join().expect("no panic"))
+    });
+    assert_eq!(codes, (OK, CANCELLED));
 }
 
 /// ASY-5: the operation outlives the provider.
@@ -181,6 +224,26 @@ fn wait_survives_a_short_silence() {
     assert_eq!(rig.events(), []);
 }
 
+/// ASY-3: silence counts from the last answer, not from the start of the wait.
+#[test]
+fn late_short_silence_does_not_end_a_wait() {
+    let (rig, operation) = running();
+    let gate = Gate::closed();
+    rig.array.fault(Op::ResyncStatus, Fault::Gate(gate.clone()));
+    let code = std::thread::scope(|scope| {
+        let wait = scope.spawn(|| operation.wait(Duration::MAX));
+        gate.wait_entered();
+        rig.clock.advance(budget::RESYNC_SILENCE);
+        let silent = Fault::Times(1, Box::new(Fault::Hang));
+        rig.array.fault(Op::ResyncStatus, silent);
+        gate.open();
+        wait.join().expect("no panic")
+    });
+    assert_eq!(code, OK);
+    assert_eq!(operation.query_status(), FINISHED);
+    assert_eq!(rig.events(), []);
+}
+
 /// T-249, RSY-12: a lost answer of the start is asked for again, with the same id; the array starts once.
 #[test]
 fn t249_lost_answer_of_the_start_is_asked_for_again() {
@@ -215,6 +278,24 @@ fn start_whose_answers_stay_lost_is_stopped_and_told() {
     assert_eq!(kinds(&rig), [EventKind::ResyncFailed]);
     rig.clock.advance(SECONDS(3600));
     assert_eq!(rig.array.read(rig.luns[0]), Some(UNDEFINED_CONTENT));
+}
+
+/// SEQ-38: where it cannot be stopped either, the array goes on, and the event says that it may.
+#[test]
+fn start_that_was_lost_and_cannot_be_stopped_is_told_as_possible() {
+    let (rig, _first) = running();
+    rig.clock.advance(SECONDS(60));
+    let copies = rig.devices(&rig.copies_or_told(set(1)));
+    let volume = rig.volume();
+    rig.array.write(rig.luns[0], 3);
+    rig.array.fault(Op::Resync, Fault::Lost);
+    rig.array.fault(Op::CancelResync, Fault::Down);
+    assert_eq!(code(rig.provider.resync_luns(&copies, &volume)), VETO);
+    assert_eq!(kinds(&rig), [EventKind::ResyncFailed]);
+    let cause = &rig.events()[0].cause;
+    assert!(cause.contains("may have been started"), "{cause}");
+    rig.clock.advance(SECONDS(3600));
+    assert_eq!(rig.array.read(rig.luns[0]), Some(1));
 }
 
 /// RSY-12: an array that was silent but never started: an ordinary failure, nothing is overwritten.

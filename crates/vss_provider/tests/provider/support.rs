@@ -16,6 +16,10 @@ pub(crate) const OK: Hresult = Hresult::S_OK;
 pub(crate) const VETO: Hresult = Hresult::VSS_E_PROVIDER_VETO;
 pub(crate) const NOT_FOUND: Hresult = Hresult::VSS_E_OBJECT_NOT_FOUND;
 const WITHIN: Duration = Duration::from_secs(1);
+/// More often than any test needs, the provider does not ask for the time without letting it pass.
+const READS_MAX: u32 = 1_000_000;
+/// Longer than any test's story.
+const TIME_MAX: Duration = Duration::from_hours(30 * 24);
 
 #[derive(Default)]
 pub(crate) struct Recorder(Mutex<Vec<Event>>);
@@ -227,10 +231,14 @@ impl Rig {
         set: SetId,
         fault: fn(Gate) -> Fault,
     ) -> Blocked {
+        let volume = self.volume();
         let gate = Gate::closed();
         self.array.fault(op, fault(gate.clone()));
         let provider = Arc::clone(&self.provider);
         let thread = std::thread::spawn(move || match method {
+            Method::BeginPrepareSnapshot => {
+                code(provider.begin_prepare_snapshot(set, snapshot(set), 0, &volume))
+            }
             Method::EndPrepareSnapshots => code(provider.end_prepare_snapshots(set)),
             Method::CommitSnapshots => code(provider.commit_snapshots(set)),
             other => unreachable!("no test blocks {other}"),
@@ -346,13 +354,33 @@ fn provider(
     host: &str,
     settings: Settings,
 ) -> Provider {
-    let clock = clock.clone();
     Provider::new(
         array.host(host),
-        Arc::new(move || clock.now()),
+        Arc::new(ending(clock.clone())),
         Arc::clone(events) as Arc<dyn EventSink>,
         settings,
     )
+}
+
+/// The provider's clock. It fails a test whose provider would go round for ever, which would hang otherwise: at one instant,
+/// or through all eternity.
+fn ending(clock: VirtualClock) -> impl Fn() -> Duration + Send + Sync {
+    let still = Mutex::new((Duration::ZERO, 0));
+    move || {
+        let now = clock.now();
+        let reads = {
+            let mut still = still.lock().expect("no panic here");
+            let reads = if still.0 == now { still.1 + 1 } else { 0 };
+            *still = (now, reads);
+            reads
+        };
+        // A test that has failed is cleaned up all the same.
+        if !std::thread::panicking() {
+            assert!(reads < READS_MAX, "no end at {now:?}");
+            assert!(now < TIME_MAX, "no end until {now:?}");
+        }
+        now
+    }
 }
 
 pub(crate) fn code<T>(result: Result<T, Hresult>) -> Hresult {

@@ -4,7 +4,7 @@ use array_api::SetId;
 use array_api::simulated::{Fault, Op};
 use std::time::Duration;
 use vss_provider::state::{Cell, Disposal, Event, State, cell};
-use vss_provider::{Hresult, LunDescription, Method, budget};
+use vss_provider::{EventKind, Hresult, LunDescription, Method, budget};
 
 const S1: u128 = 1;
 const S2: u128 = 2;
@@ -178,6 +178,18 @@ fn t177_abort_after_the_array_captured_discards_the_capture() {
     assert_eq!(rig.provider.abort_snapshots(set(S1)), Ok(()));
     assert_eq!(commit.answer(), VETO);
     assert_eq!(rig.copies(), 0);
+    rig.assert_next_set_works(0);
+}
+
+/// SEQ-38, EPS-6: the array reserves after it was told to give the set up; the call that was overtaken discards what it made.
+#[test]
+fn reservation_made_after_the_abort_is_discarded_by_its_own_call() {
+    let rig = Rig::new(2);
+    let begin = rig.blocked(Op::Prepare, Method::BeginPrepareSnapshot, set(S1));
+    assert_eq!(rig.provider.abort_snapshots(set(S1)), Ok(()));
+    assert_eq!(begin.answer(), VETO);
+    assert_eq!((rig.copies(), rig.array.set_count()), (0, 0));
+    assert_eq!(rig.errors(), [EventKind::Interrupted]);
     rig.assert_next_set_works(0);
 }
 
