@@ -12,7 +12,7 @@ use crate::{
     PrepareRequest, Readiness, ResyncId, ResyncPair, ResyncStatus, SetId,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use workers::Workers;
 
 /// Several arrays as one.
@@ -43,6 +43,28 @@ impl GroupSet {
         members.sort_unstable();
         members.dedup();
         members
+    }
+}
+
+/// The caller's time, of which the members' calls share what is left.
+struct Time(Instant);
+
+impl Time {
+    fn begin(within: Duration) -> Self {
+        // A caller that has "for ever" gets a day: `Instant` has an end.
+        Self(Instant::now() + within.min(Duration::from_secs(86_400)))
+    }
+
+    fn left(&self) -> Result<Duration, ArrayError> {
+        let left = self.0.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ArrayError::new(
+                ArrayErrorKind::TimedOut,
+                "the arrays of the group did not answer in time",
+                "check the load of the arrays and the network",
+            ));
+        }
+        Ok(left)
     }
 }
 
@@ -199,10 +221,11 @@ impl ArrayGroup {
         &self,
         within: Duration,
         copies: &[LunId],
-        change: impl Fn(&dyn Array, &[LunId]) -> Result<(), ArrayError>,
-        take_back: impl Fn(&dyn Array, &[LunId]) -> Result<(), ArrayError>,
+        change: impl Fn(&dyn Array, Duration, &[LunId]) -> Result<(), ArrayError>,
+        take_back: impl Fn(&dyn Array, Duration, &[LunId]) -> Result<(), ArrayError>,
         changes: impl Fn(&LunInfo) -> bool,
     ) -> Result<(), ArrayError> {
+        let time = Time::begin(within);
         let routes = self.route(within, copies)?;
         let mut done: Vec<(usize, Vec<LunId>)> = Vec::new();
         for member in self.everyone() {
@@ -217,10 +240,15 @@ impl ArrayGroup {
             if here.is_empty() {
                 continue;
             }
-            if let Err(error) = change(&*self.members[member], &here) {
+            let result = time
+                .left()
+                .and_then(|left| change(&*self.members[member], left, &here));
+            if let Err(error) = result {
                 for (member, changed) in done {
                     // The error is told in any case; what stays changed is put right by the call's repetition.
-                    let _ = take_back(&*self.members[member], &changed);
+                    let _ = time
+                        .left()
+                        .and_then(|left| take_back(&*self.members[member], left, &changed));
                 }
                 return Err(error);
             }
@@ -262,8 +290,9 @@ impl Array for ArrayGroup {
     }
 
     fn check(&self, within: Duration, request: &CheckRequest) -> Result<CheckAnswer, ArrayError> {
+        let time = Time::begin(within);
         match Self::one_member(&self.route(within, &request.luns)?) {
-            Some(member) => self.member(member)?.check(within, request),
+            Some(member) => self.member(member)?.check(time.left()?, request),
             None => Ok(CheckAnswer {
                 supported: false,
                 reason: Some("the volume's LUNs are on several arrays".to_owned()),
@@ -277,9 +306,10 @@ impl Array for ArrayGroup {
         set: SetId,
         request: &PrepareRequest,
     ) -> Result<PrepareOutcome, ArrayError> {
+        let time = Time::begin(within);
         let routes = self.route(within, &request.luns)?;
         let member = Self::one_member(&routes).ok_or_else(several)?;
-        let outcome = self.member(member)?.prepare(within, set, request)?;
+        let outcome = self.member(member)?.prepare(time.left()?, set, request)?;
         // The member itself gives up the host's earlier set; the others have not heard of a new one.
         for before in self.remember(set, &request.luns, member) {
             let others = before.members();
@@ -287,8 +317,10 @@ impl Array for ArrayGroup {
                 .into_iter()
                 .filter(|other| *other != member)
                 .collect();
-            // What fails is discarded by that member's next set.
-            self.ask(&others, |_, array| array.abort(within, before.id, false));
+            // What fails, or finds no time, is discarded by that member's next set.
+            self.ask(&others, |_, array| {
+                array.abort(time.left()?, before.id, false)
+            });
         }
         Ok(outcome)
     }
@@ -350,6 +382,7 @@ impl Array for ArrayGroup {
         set: SetId,
         sources: &[LunId],
     ) -> Result<Vec<CopyReport>, ArrayError> {
+        let time = Time::begin(within);
         let at: Vec<usize> = match self.set(set) {
             Some(known) => {
                 // One that is not of the set is refused by whoever has it.
@@ -375,7 +408,7 @@ impl Array for ArrayGroup {
         let answers = self.ask(&members, |member, array| {
             let here = sources.iter().zip(&at).filter(|(_, at)| **at == member);
             let here: Vec<LunId> = here.map(|(lun, _)| *lun).collect();
-            array.report(within, set, &here)
+            array.report(time.left()?, set, &here)
         });
         let mut answers = answers
             .into_iter()
@@ -421,8 +454,8 @@ impl Array for ArrayGroup {
         self.change_maps(
             within,
             copies,
-            |array, copies| array.map(within, copies),
-            |array, copies| array.unmap(within, copies),
+            |array, within, copies| array.map(within, copies),
+            |array, within, copies| array.unmap(within, copies),
             |info| !info.mapped_here,
         )
     }
@@ -431,29 +464,32 @@ impl Array for ArrayGroup {
         self.change_maps(
             within,
             copies,
-            |array, copies| array.unmap(within, copies),
-            |array, copies| array.map(within, copies),
+            |array, within, copies| array.unmap(within, copies),
+            |array, within, copies| array.map(within, copies),
             |info| info.mapped_here,
         )
     }
 
     fn delete(&self, within: Duration, copy: LunId) -> Result<DeleteOutcome, ArrayError> {
+        let time = Time::begin(within);
         match &self.route(within, &[copy])?[..] {
-            [Some((member, _))] => self.member(*member)?.delete(within, copy),
+            [Some((member, _))] => self.member(*member)?.delete(time.left()?, copy),
             _ => Ok(DeleteOutcome::AlreadyGone),
         }
     }
 
     fn break_copies(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError> {
-        let nothing = |_: &dyn Array, _: &[LunId]| Ok(());
+        let nothing = |_: &dyn Array, _: Duration, _: &[LunId]| Ok(());
+        let time = Time::begin(within);
         let routes = self.route(within, copies)?;
+        let left = time.left()?;
         if let Some(at) = routes.iter().position(Option::is_none) {
-            return self.member(0)?.break_copies(within, &copies[at..=at]);
+            return self.member(0)?.break_copies(left, &copies[at..=at]);
         }
         self.change_maps(
-            within,
+            left,
             copies,
-            |array, copies| array.break_copies(within, copies),
+            |array, within, copies| array.break_copies(within, copies),
             nothing,
             |_| false,
         )
@@ -469,8 +505,9 @@ impl Array for ArrayGroup {
             .iter()
             .flat_map(|pair| [pair.copy, pair.target])
             .collect();
+        let time = Time::begin(within);
         let member = Self::one_member(&self.route(within, &luns)?).ok_or_else(several)?;
-        self.member(member)?.resync(within, id, pairs)
+        self.member(member)?.resync(time.left()?, id, pairs)
     }
 
     fn resync_status(

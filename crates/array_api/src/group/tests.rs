@@ -201,3 +201,24 @@ fn array_that_is_down_hides_only_its_own_luns() {
     assert_eq!(known[0].as_ref().unwrap().id, first);
     assert_eq!(error.kind, ArrayErrorKind::Unreachable);
 }
+
+/// The trait's `within` is the whole call's: finding the member counts, so that a budget is not spent twice (TIME-9).
+#[test]
+fn time_of_a_call_is_shared_by_its_parts() {
+    let pair = pair();
+    let [lun, _] = pair.luns();
+    let request = CheckRequest {
+        luns: vec![lun],
+        needs: CopyNeeds::default(),
+    };
+    pair.one.forget_calls();
+    pair.group.check(WITHIN, &request).unwrap();
+    let within = |op| {
+        let calls = pair.one.calls();
+        calls.into_iter().find(|call| call.op == op).unwrap().within
+    };
+    assert!(within(Op::Check) < within(Op::Query));
+
+    let time = Time::begin(Duration::ZERO);
+    assert_eq!(time.left().unwrap_err().kind, ArrayErrorKind::TimedOut);
+}
