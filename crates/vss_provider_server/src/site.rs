@@ -157,7 +157,9 @@ impl EnrolledArray {
         let Some(enrolments) = &self.enrolments else {
             return;
         };
-        if self.current().stamp != (enrolments.stamp)() {
+        // The file is looked at without the lock: a method in the commit window may be waiting for it.
+        let known = self.current().stamp;
+        if known != (enrolments.stamp)() {
             // Read before the lock is taken: a method may be waiting for it.
             let fresh = Current::of(enrolments);
             *self.current() = fresh;
