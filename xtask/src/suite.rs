@@ -58,7 +58,7 @@ pub(crate) fn demo(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// Measures with release builds of everything. `bench provider` and the options of `vss_rig bench provider`.
+/// Measures with release builds of everything. `bench provider` and the options of `shadowlun-rig bench provider`.
 pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
     setup::ensure_all()?;
     let windows = windows::build_release(windows::ensure_toolchain()?)?;
@@ -66,7 +66,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
         "release build",
         &mut cargo(["build", "--quiet", "--release", "--workspace", "--bins"]),
     )?;
-    let program = target_dir().join("release").join("vss_rig");
+    let program = target_dir().join("release").join("shadowlun-rig");
     let status = Command::new(program)
         .arg("bench")
         .args(arguments)
@@ -98,7 +98,7 @@ fn build_for_linux() -> Result<(), Failure> {
 }
 
 fn rig_program() -> PathBuf {
-    bin_dir().join("vss_rig")
+    bin_dir().join("shadowlun-rig")
 }
 
 fn rig(arguments: &[&str]) -> Command {

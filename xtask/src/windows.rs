@@ -141,7 +141,7 @@ pub(crate) fn build(toolchain: Toolchain) -> Result<(), Failure> {
     })
 }
 
-/// The tests of what runs on Windows, under Wine. `rig` is the program `vss_rig`, which runs each in a prefix of its own.
+/// The tests of what runs on Windows, under Wine. `rig` is the program `shadowlun-rig`, which runs each in a prefix of its own.
 pub(crate) fn test(toolchain: Toolchain, rig: &Path) -> Result<(), Failure> {
     let runner = format!(
         "target.{TARGET}.runner=[{:?}, \"wine\", \"--\"]",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vss_rig bench`: measures, and prints what it measured.
+//! `shadowlun-rig bench`: measures, and prints what it measured.
 
 use clap::{Subcommand, ValueEnum};
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Plays the VSS service: calls a hardware provider in VSS's order and judges what comes back, against a simulated array
-//! or a real one. `vss_rig demo` makes and verifies one real shadow copy set; `vss_rig scenarios` runs the test cases of
+//! or a real one. `shadowlun-rig demo` makes and verifies one real shadow copy set; `shadowlun-rig scenarios` runs the test cases of
 //! the specification.
 //!
 //! **Is not** part of the product: it shares no code with the array but the management contract, looks at LUNs through an

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vss_rig`: the demo and the scenarios from the command line.
+//! `shadowlun-rig`: the demo and the scenarios from the command line.
 
 mod bench_command;
 mod run_command;
@@ -17,24 +17,24 @@ use vss_rig::interrupt::Interrupt;
 use vss_rig::wine::{self, WindowsParts};
 
 const EXAMPLES: &str = "Examples:
-  vss_rig demo                                     make and verify one real shadow copy set, through COM under Wine
-  vss_rig demo --in-process                        the same with the provider's portable core, without COM and Wine
-  vss_rig demo --keep                              leave array and NTFS running to look at; Wine has ended
-  vss_rig demo --sabotage=flip                     must end with FAILED and exit code 1
-  vss_rig scenarios                                the specification's test cases, on all arrays, in all hosts
-  vss_rig scenarios --array sim                    against an array in RAM
-  vss_rig scenarios --host com --only T-063        one of them against shadowlund, through COM under Wine
-  vss_rig scenarios --report junit --out rig.xml
-  vss_rig bench provider --sets 50                 how long each method takes, in-process and through COM, with writers
-  vss_rig run --list                               the cases for any provider, with their requirements
-  vss_rig run --clsid {8d0b2a53-94b6-4a2c-8f0e-61c5a3d97e14} --adapter anvil.toml --html rig.html
-  vss_rig wine -- some-test.exe --nocapture        run a Windows program on a host of its own
+  shadowlun-rig demo                                     make and verify one real shadow copy set, through COM under Wine
+  shadowlun-rig demo --in-process                        the same with the provider's portable core, without COM and Wine
+  shadowlun-rig demo --keep                              leave array and NTFS running to look at; Wine has ended
+  shadowlun-rig demo --sabotage=flip                     must end with FAILED and exit code 1
+  shadowlun-rig scenarios                                the specification's test cases, on all arrays, in all hosts
+  shadowlun-rig scenarios --array sim                    against an array in RAM
+  shadowlun-rig scenarios --host com --only T-063        one of them against shadowlund, through COM under Wine
+  shadowlun-rig scenarios --report junit --out rig.xml
+  shadowlun-rig bench provider --sets 50                 how long each method takes, in-process and through COM, with writers
+  shadowlun-rig run --list                               the cases for any provider, with their requirements
+  shadowlun-rig run --clsid {8d0b2a53-94b6-4a2c-8f0e-61c5a3d97e14} --adapter anvil.toml --html rig.html
+  shadowlun-rig wine -- some-test.exe --nocapture        run a Windows program on a host of its own
 
 Exit codes: 0 everything held, 1 something did not, 2 it could not be tried; `wine` passes on the program's own.";
 
 /// Plays the VSS service and judges a hardware provider.
 #[derive(Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(name = "shadowlun-rig", version, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
         } => run_windows_program(windows_dir, &program),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("vss_rig: {error:#}");
+        eprintln!("shadowlun-rig: {error:#}");
         ExitCode::from(2)
     })
 }

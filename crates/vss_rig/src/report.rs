@@ -122,7 +122,7 @@ pub fn junit(suites: &[Suite]) -> String {
 }
 
 fn junit_suite(xml: &mut String, suite: &Suite) {
-    let name = escape(&format!("vss_rig.{}.{}", suite.array, suite.host));
+    let name = escape(&format!("shadowlun-rig.{}.{}", suite.array, suite.host));
     let seconds: f64 = suite.outcomes.iter().map(|o| o.elapsed.as_secs_f64()).sum();
     let errors = usize::from(suite.error.is_some());
     let _ = writeln!(
@@ -322,7 +322,7 @@ mod tests {
             suite("com", vec![outcome(None)]),
         ]);
 
-        for name in ["vss_rig.real.in-process", "vss_rig.real.com"] {
+        for name in ["shadowlun-rig.real.in-process", "shadowlun-rig.real.com"] {
             let one = format!("<testsuite name=\"{name}\"");
             assert_eq!(xml.matches(&one).count(), 1, "{xml}");
         }

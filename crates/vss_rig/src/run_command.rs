@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vss_rig run`: the specification's cases against any provider that an adapter file describes.
+//! `shadowlun-rig run`: the specification's cases against any provider that an adapter file describes.
 
 use anyhow::{Context as _, ensure};
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ fn wanted(cases: &[String]) -> anyhow::Result<Vec<Scenario>> {
         let known = table.iter().any(|scenario| is(scenario, id));
         ensure!(
             known,
-            "there is no case {id}; `vss_rig run --list` shows all"
+            "there is no case {id}; `shadowlun-rig run --list` shows all"
         );
     }
     let named = |scenario: &Scenario| cases.is_empty() || cases.iter().any(|id| is(scenario, id));

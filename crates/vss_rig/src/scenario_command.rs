@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vss_rig scenarios`: every array with every kind of host, in one report.
+//! `shadowlun-rig scenarios`: every array with every kind of host, in one report.
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;

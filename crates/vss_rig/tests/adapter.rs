@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vss_rig run`: a provider and an array that the rig knows only through an adapter, the example's. Needs the Windows programs
+//! `shadowlun-rig run`: a provider and an array that the rig knows only through an adapter, the example's. Needs the Windows programs
 //! (`cargo xtask build`) and the workspace's own (`cargo build --workspace`).
 
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const RIG: &str = env!("CARGO_BIN_EXE_vss_rig");
+const RIG: &str = env!("CARGO_BIN_EXE_shadowlun-rig");
 const CLSID: &str = "{8d0b2a53-94b6-4a2c-8f0e-61c5a3d97e14}";
 
 /// Runs cases against the example's provider.

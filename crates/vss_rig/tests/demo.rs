@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Runs the demo; fails when its output does not end in time.
 fn demo(arguments: &[&str]) -> Output {
     let (sender, ended) = channel();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vss_rig"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shadowlun-rig"));
     command.arg("demo").args(arguments);
     std::thread::spawn(move || sender.send(command.output()));
     // What it leaves running must not hold the pipe: the reader would wait for it.

@@ -144,7 +144,7 @@ fn run_once_passes_output_and_code_on() {
 
 /// A rig that runs something long in a prefix, and that prefix.
 fn long_running_rig() -> (Child, PathBuf) {
-    let mut rig = Command::new(env!("CARGO_BIN_EXE_vss_rig"))
+    let mut rig = Command::new(env!("CARGO_BIN_EXE_shadowlun-rig"))
         .args(["wine", "--", "cmd", "/c", "ping -n 1000 127.0.0.1"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())

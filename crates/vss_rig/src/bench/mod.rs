@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vss_rig bench provider`: how long each method takes for sets of 1, 8 and 64 LUNs, against the real array, while writers
+//! `shadowlun-rig bench provider`: how long each method takes for sets of 1, 8 and 64 LUNs, against the real array, while writers
 //! load the LUNs over iSCSI. It prints what it measured and judges nothing.
 
 mod figures;

@@ -258,7 +258,7 @@ impl World {
             &script,
             format!(
                 "#!/bin/sh\n\
-                 # Ends what `vss_rig demo --keep` left running. The export first: without its array it would not end.\n\
+                 # Ends what `shadowlun-rig demo --keep` left running. The export first: without its array it would not end.\n\
                  end() {{\n    kill \"$1\"\n    for _ in $(seq 100); do\n        \
                  kill -0 \"$1\" 2>/dev/null || return\n        sleep 0.1\n    done\n    kill -9 \"$1\"\n}}\n\
                  umount '{}'\nend {}\nend {}\nrm -rf '{}'\n",
