@@ -121,9 +121,12 @@ macro_rules! array_conformance_suite {
             delete_mapped_elsewhere_is_kept
             delete_by_stranger_is_forbidden
             break_makes_an_ordinary_lun
+            break_that_unmaps_too_hides_the_lun_here
+            break_that_unmaps_too_refuses_an_original_that_is_mapped
             break_repeated_is_a_success
             break_unknown_lun_changes_nothing
             resync_overwrites_target_and_keeps_copy
+            resync_gives_targets_the_copys_size
             resync_repeated_starts_nothing
             resync_unknown_id_is_unknown_in_every_call
             resync_without_right_is_forbidden

@@ -478,18 +478,25 @@ impl Array for ArrayGroup {
         }
     }
 
-    fn break_copies(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError> {
+    fn break_copies(
+        &self,
+        within: Duration,
+        copies: &[LunId],
+        unmap_too: bool,
+    ) -> Result<(), ArrayError> {
         let nothing = |_: &dyn Array, _: Duration, _: &[LunId]| Ok(());
         let time = Time::begin(within);
         let routes = self.route(within, copies)?;
         let left = time.left()?;
         if let Some(at) = routes.iter().position(Option::is_none) {
-            return self.member(0)?.break_copies(left, &copies[at..=at]);
+            return self
+                .member(0)?
+                .break_copies(left, &copies[at..=at], unmap_too);
         }
         self.change_maps(
             left,
             copies,
-            |array, within, copies| array.break_copies(within, copies),
+            |array, within, copies| array.break_copies(within, copies, unmap_too),
             nothing,
             |_| false,
         )

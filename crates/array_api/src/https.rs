@@ -497,8 +497,17 @@ impl Array for HttpsArray {
             .map(|answer: wire::DeleteAnswer| answer.outcome)
     }
 
-    fn break_copies(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError> {
-        self.call(within, wire::BREAK, Some(&lun_list(copies)))
+    fn break_copies(
+        &self,
+        within: Duration,
+        copies: &[LunId],
+        unmap_too: bool,
+    ) -> Result<(), ArrayError> {
+        let body = wire::BreakRequest {
+            luns: copies.to_vec(),
+            unmap_too,
+        };
+        self.call(within, wire::BREAK, Some(&body))
             .map(|wire::Done {}| ())
     }
 

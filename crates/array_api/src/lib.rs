@@ -135,12 +135,19 @@ pub trait Array: Send + Sync {
     fn delete(&self, within: Duration, copy: LunId) -> Result<DeleteOutcome, ArrayError>;
 
     /// Copies become ordinary LUNs that no `map`, `unmap` or `delete` of a provider touches any more (OLS-6), all or none.
-    /// Their maps stay. A LUN that is ordinary already, an original too, stays what it is and is a success: the answer of
+    /// Their maps stay, but with `unmap_too` this host's, which goes in the same step (OLS-3): afterwards it would be out of
+    /// a provider's reach. A LUN that is ordinary already, an original too, stays what it is and is a success: the answer of
     /// an earlier break may have been lost, and an array does not have to remember what was a copy once.
     ///
     /// # Errors
-    /// `UnknownLun`; `WrongState` (a copy that was not reported yet); `Forbidden` (made by another host group).
-    fn break_copies(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError>;
+    /// `UnknownLun`; `WrongState` (a copy that was not reported yet); `Forbidden` (made by another host group); `NotACopy`
+    /// (`unmap_too`, and an ordinary LUN that is mapped to this host: no repetition meets that).
+    fn break_copies(
+        &self,
+        within: Duration,
+        copies: &[LunId],
+        unmap_too: bool,
+    ) -> Result<(), ArrayError>;
 
     /// Starts to overwrite each pair's target with the copy's contents (RSY-2), all or none. A target of another size gets
     /// the copy's (RSY-4). Needs the resync right. The same id again starts nothing and answers the present state.

@@ -473,9 +473,14 @@ impl Array for HostHandle {
         })
     }
 
-    fn break_copies(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError> {
+    fn break_copies(
+        &self,
+        within: Duration,
+        copies: &[LunId],
+        unmap_too: bool,
+    ) -> Result<(), ArrayError> {
         self.run(Op::BreakCopies, within, |model, host, _| {
-            model.break_copies(host, copies)
+            model.break_copies(host, copies, unmap_too)
         })
     }
 

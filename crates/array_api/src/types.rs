@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 /// The version of this contract. Raise it with every change of a type or path here; provider and array interoperate
 /// with [`OLDEST_CONTRACT_VERSION`] and up.
-pub const CONTRACT_VERSION: u32 = 2;
+pub const CONTRACT_VERSION: u32 = 3;
 /// The oldest version that this code still speaks.
-pub const OLDEST_CONTRACT_VERSION: u32 = 2;
+pub const OLDEST_CONTRACT_VERSION: u32 = 3;
 
 /// VSS's id of a shadow copy set.
 pub type SetId = Uuid;

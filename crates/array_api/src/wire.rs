@@ -33,7 +33,7 @@ pub const CHECK: &str = "/v1/luns/check";
 pub const MAP: &str = "/v1/luns/map";
 /// `POST` [`LunList`]: [`Done`].
 pub const UNMAP: &str = "/v1/luns/unmap";
-/// `POST` [`LunList`]: [`Done`].
+/// `POST` [`BreakRequest`]: [`Done`].
 pub const BREAK: &str = "/v1/luns/break";
 /// `POST` [`DeleteRequest`]: [`DeleteAnswer`].
 pub const DELETE: &str = "/v1/luns/delete";
@@ -205,6 +205,17 @@ pub struct ReportAnswer {
 pub struct AbortRequest {
     /// Also discard reported copies.
     pub reported_too: bool,
+}
+
+/// The body of `break`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BreakRequest {
+    /// The copies.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub luns: Vec<LunId>,
+    /// Also unmap them from this host.
+    pub unmap_too: bool,
 }
 
 /// The body of `delete`.

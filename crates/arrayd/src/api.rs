@@ -304,17 +304,17 @@ async fn unmap(
     answer(move || service.unmap(&host, &body.luns).map(|()| wire::Done {})).await
 }
 
-/// Copies become ordinary LUNs.
-#[utoipa::path(post, path = wire::BREAK, tag = "copies", request_body = wire::LunList,
+/// Copies become ordinary LUNs, and are unmapped from this host if it wants that.
+#[utoipa::path(post, path = wire::BREAK, tag = "copies", request_body = wire::BreakRequest,
     responses((status = 200, body = wire::Done), (status = "default", body = ErrorBody)))]
 async fn break_copies(
     State(service): Shared,
     Extension(Caller(host)): Extension<Caller>,
-    Body(body): Body<wire::LunList>,
+    Body(body): Body<wire::BreakRequest>,
 ) -> Answer<wire::Done> {
     answer(move || {
         service
-            .break_copies(&host, &body.luns)
+            .break_copies(&host, &body.luns, body.unmap_too)
             .map(|()| wire::Done {})
     })
     .await

@@ -157,13 +157,13 @@ fn crash_after_map_keeps_number_identity_and_contents() {
 fn crash_after_break_keeps_the_lun_an_original() {
     let bench = Bench::new();
     let copies = copies(&bench.array, &bench.luns);
-    bench.array.break_copies(WITHIN, &copies).unwrap();
+    bench.array.break_copies(WITHIN, &copies, false).unwrap();
 
     let bench = bench.crash();
 
     let error = bench.array.delete(WITHIN, copies[0]).unwrap_err();
     assert_eq!(error.kind, ArrayErrorKind::NotACopy);
-    assert_eq!(bench.array.break_copies(WITHIN, &copies), Ok(()));
+    assert_eq!(bench.array.break_copies(WITHIN, &copies, false), Ok(()));
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn stranger_may_not_map_unmap_break_or_delete_a_copy() {
         ArrayErrorKind::Forbidden
     );
     assert_eq!(
-        kind(bench.stranger.break_copies(WITHIN, &[copy])),
+        kind(bench.stranger.break_copies(WITHIN, &[copy], false)),
         ArrayErrorKind::Forbidden
     );
     assert_eq!(
@@ -245,7 +245,7 @@ impl Subject {
             "abort" => array.abort(WITHIN, self.set, true).map(drop),
             "map" => array.map(WITHIN, &[self.copy]),
             "unmap" => array.unmap(WITHIN, &[self.copy]),
-            "break" => array.break_copies(WITHIN, &[self.copy]),
+            "break" => array.break_copies(WITHIN, &[self.copy], false),
             "delete" => array.delete(WITHIN, self.copy).map(drop),
             "resync" => array.resync(WITHIN, other, &pair).map(drop),
             "resync status" => {

@@ -124,6 +124,7 @@ pub fn outcome_unknown(kind: ArrayErrorKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{EventKind, Severity};
 
     const KINDS: [ArrayErrorKind; 18] = [
         ArrayErrorKind::InvalidRequest,
@@ -169,6 +170,15 @@ mod tests {
                 assert!(permitted(method).contains(&code), "{method} {kind:?}");
                 assert!(!code.is_success(), "{method} {kind:?}");
             }
+        }
+    }
+
+    /// LOG-5: whatever the array answers, the event of the call that fails by it is an Error.
+    #[test]
+    fn every_kind_of_array_error_is_told_as_an_error() {
+        for kind in KINDS {
+            let told = EventKind::of(kind);
+            assert_eq!(told.severity(), Severity::Error, "{kind:?}");
         }
     }
 

@@ -73,7 +73,7 @@ catalogue! {
     SetForgotten = 102, Information, "A shadow copy set that nobody continued was released.", "Look for a backup program that ended before it created its shadow copies.";
     /// AreLunsSupported said FALSE for a reason that a person can change; not for every call (ALS-10, LOG-5).
     VolumeRefused = 103, Information, "A volume on this array cannot be shadow-copied at the moment; Windows may use another provider.", "Remove the cause and repeat the backup.";
-    /// The array did not carry a discard out; it is repeated (SEQ-40).
+    /// The array did not carry a discard out, and no call had to fail by it; it is repeated (SEQ-40).
     LeftoverPending = 200, Warning, "A given-up shadow copy set could not be discarded on the array yet.", "Nothing, if the array is back soon: the next set discards it; else look at 'shadowlun orphans' on the array.";
     /// OnLunEmpty for a copy that another host maps (OLE-7).
     KeptMappedElsewhere = 201, Warning, "A deleted shadow copy was kept on the array, because another host uses it.", "Delete it on that host, or with 'shadowlun lun delete' when it is no longer needed.";
@@ -127,6 +127,8 @@ catalogue! {
     ResyncFailed = 318, Error, "A resynchronisation did not come to its end; the contents of its target LUNs are undefined.", "Repeat the resynchronisation, or restore the LUNs from a backup, before anything uses them.";
     /// The array refuses new data; asked once a minute (ERR-5, CTX-13, LOG-5).
     SpaceExhausted = 319, Error, "The array has no free space left: writes to its LUNs and to their shadow copies fail.", "Free space on the array or enlarge its store; then check the volumes on it.";
+    /// The array did not carry a discard out, and a call failed by it: AbortSnapshots, or the set's next begin (ABT-8, LOG-5).
+    DiscardFailed = 320, Error, "A given-up shadow copy set is still on the array.", "Nothing, if the array is back soon: the next set discards it; else look at 'shadowlun orphans' on the array.";
     /// The process could not begin to serve, or could not end in order (SEC-4, SEQ-40).
     ServerFailed = 398, Error, "The provider could not start, or could not end in order.", "Remove the cause, then repeat the backup; the provider starts by itself.";
     /// A method, or a thread of the provider, met an error of its own (GEN-7).

@@ -260,8 +260,13 @@ impl Array for EnrolledArray {
         self.array()?.delete(within, copy)
     }
 
-    fn break_copies(&self, within: Duration, luns: &[LunId]) -> Result<(), ArrayError> {
-        self.array()?.break_copies(within, luns)
+    fn break_copies(
+        &self,
+        within: Duration,
+        luns: &[LunId],
+        unmap_too: bool,
+    ) -> Result<(), ArrayError> {
+        self.array()?.break_copies(within, luns, unmap_too)
     }
 
     fn resync(

@@ -66,9 +66,7 @@ impl Judge {
             }
         } else {
             self.failures += 1;
-            // The discard that AbortSnapshots could not make is told as a warning (LOG-5).
-            let is_veto = code == Hresult::VSS_E_PROVIDER_VETO && call.method != "AbortSnapshots";
-            self.vetoes += usize::from(is_veto);
+            self.vetoes += usize::from(code == Hresult::VSS_E_PROVIDER_VETO);
         }
         if !permitted(call.method).contains(&code) {
             let method = call.method;

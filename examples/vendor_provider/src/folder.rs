@@ -227,8 +227,15 @@ impl Array for FolderArray {
         self.with_state(within, |state| state.delete(&self.host, copy))
     }
 
-    fn break_copies(&self, within: Duration, copies: &[LunId]) -> Result<(), ArrayError> {
-        self.with_state(within, |state| state.break_copies(&self.host, copies))
+    fn break_copies(
+        &self,
+        within: Duration,
+        copies: &[LunId],
+        unmap_too: bool,
+    ) -> Result<(), ArrayError> {
+        self.with_state(within, |state| {
+            state.break_copies(&self.host, copies, unmap_too)
+        })
     }
 
     fn resync(

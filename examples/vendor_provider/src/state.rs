@@ -427,15 +427,25 @@ impl State {
         Ok(DeleteOutcome::Deleted)
     }
 
-    pub(crate) fn break_copies(&mut self, host: &str, copies: &[LunId]) -> Result<(), ArrayError> {
+    pub(crate) fn break_copies(
+        &mut self,
+        host: &str,
+        copies: &[LunId],
+        unmap_too: bool,
+    ) -> Result<(), ArrayError> {
         for copy in copies {
+            let lun = self.lun(*copy)?;
             // An ordinary LUN is what a break makes: the answer of an earlier one may have been lost.
-            if self.lun(*copy)?.copy.is_some() {
+            if lun.copy.is_some() || (unmap_too && lun.maps.contains(host)) {
                 self.all_told(host, &[*copy])?;
             }
         }
         for copy in copies {
-            self.luns.get_mut(copy).expect("looked at just now").copy = None;
+            let lun = self.luns.get_mut(copy).expect("looked at just now");
+            lun.copy = None;
+            if unmap_too {
+                lun.maps.remove(host);
+            }
         }
         Ok(())
     }

@@ -204,7 +204,7 @@ pub fn break_makes_an_ordinary_lun(fixture: &dyn Fixture) {
     let luns = bench.luns(1);
     let copies = bench.reported(new_set(), &luns);
     bench.alpha.map(WITHIN, &copies).expect("alpha's copy");
-    let broken = bench.alpha.break_copies(WITHIN, &copies);
+    let broken = bench.alpha.break_copies(WITHIN, &copies, false);
     broken.expect("alpha's copy");
     let info = bench.info(ALPHA, copies[0]).expect("it is kept");
     assert_eq!(info.role, LunRole::Original);
@@ -214,13 +214,47 @@ pub fn break_makes_an_ordinary_lun(fixture: &dyn Fixture) {
     assert_eq!(bench.copies(), 1);
 }
 
+/// OLS-3, OLS-7: broken and masked in one step, from this host only; repeated, it is a success.
+pub fn break_that_unmaps_too_hides_the_lun_here(fixture: &dyn Fixture) {
+    let mut bench = Bench::new(fixture);
+    let luns = bench.luns(2);
+    let copies = bench.reported(new_set(), &luns);
+    bench.alpha.map(WITHIN, &copies).expect("alpha's copies");
+    let beta = fixture.host(BETA);
+    beta.map(WITHIN, &copies[..1])
+        .expect("beta is in the group");
+    for _ in 0..2 {
+        let broken = bench.alpha.break_copies(WITHIN, &copies, true);
+        broken.expect("alpha's copies, or a repetition");
+        for copy in &copies {
+            assert_eq!(bench.state(*copy), None, "an ordinary LUN");
+            assert!(!bench.mapped(ALPHA, *copy));
+        }
+        assert!(bench.mapped(BETA, copies[0]));
+    }
+}
+
+/// OLS-3: one bad LUN, and nothing is broken or hidden; a production disk least of all.
+pub fn break_that_unmaps_too_refuses_an_original_that_is_mapped(fixture: &dyn Fixture) {
+    let mut bench = Bench::new(fixture);
+    let luns = bench.luns(1);
+    let copy = bench.reported(new_set(), &luns)[0];
+    bench.alpha.map(WITHIN, &[copy]).expect("alpha's copy");
+    let result = bench.alpha.break_copies(WITHIN, &[copy, luns[0]], true);
+    assert_kind(result, &[Kind::NotACopy]);
+    assert_eq!(bench.state(copy), Some(LunState::Mapped));
+    assert!(bench.mapped(ALPHA, copy) && bench.mapped(ALPHA, luns[0]));
+    bench.delete(&[copy]);
+    bench.assert_clean();
+}
+
 /// A break whose answer was lost may be repeated.
 pub fn break_repeated_is_a_success(fixture: &dyn Fixture) {
     let mut bench = Bench::new(fixture);
     let luns = bench.luns(1);
     let copies = bench.reported(new_set(), &luns);
     for _ in 0..2 {
-        let broken = bench.alpha.break_copies(WITHIN, &copies);
+        let broken = bench.alpha.break_copies(WITHIN, &copies, false);
         broken.expect("a repetition is a success");
     }
     assert_eq!(bench.copies(), 1);
@@ -231,7 +265,7 @@ pub fn break_unknown_lun_changes_nothing(fixture: &dyn Fixture) {
     let mut bench = Bench::new(fixture);
     let luns = bench.luns(1);
     let copy = bench.reported(new_set(), &luns)[0];
-    let result = bench.alpha.break_copies(WITHIN, &[copy, nowhere()]);
+    let result = bench.alpha.break_copies(WITHIN, &[copy, nowhere()], false);
     assert_kind(result, &[Kind::UnknownLun]);
     assert_eq!(bench.state(copy), Some(LunState::Reported));
     bench.delete(&[copy]);
@@ -257,6 +291,35 @@ pub fn resync_overwrites_target_and_keeps_copy(fixture: &dyn Fixture) {
     }
     assert!(bench.mapped(ALPHA, luns[0]), "the target keeps its map");
     assert_eq!(bench.state(copies[0]), Some(LunState::Reported));
+    bench.delete(&copies);
+    bench.assert_clean();
+}
+
+/// RSY-4: a target that is larger or smaller gets the copy's size with its contents.
+pub fn resync_gives_targets_the_copys_size(fixture: &dyn Fixture) {
+    let mut bench = Bench::new(fixture);
+    let source = bench.luns(1);
+    let targets = [LUN_BYTES * 2, LUN_BYTES / 2].map(|size| fixture.create_lun(size, &[ALPHA]));
+    bench.luns_before += targets.len();
+    let contents = fixture.write_marker(source[0], 71);
+    let contents = contents && targets.iter().all(|lun| fixture.write_marker(*lun, 72));
+    let copies = bench.reported(new_set(), &source);
+    for target in targets {
+        let pair = ResyncPair {
+            copy: copies[0],
+            target,
+        };
+        let status = bench.alpha.resync(WITHIN, ResyncId::new_v4(), &[pair]);
+        assert_eq!(status, Ok(ResyncStatus::Finished));
+        let info = bench.info(ALPHA, target).expect("the target is kept");
+        assert_eq!(info.size_bytes, LUN_BYTES);
+        assert!(info.mapped_here, "the target keeps its map");
+        if contents {
+            assert_eq!(fixture.read_marker(target), Some(71));
+        }
+    }
+    let size = |lun| bench.info(ALPHA, lun).map(|info| info.size_bytes);
+    assert_eq!(size(copies[0]), Some(LUN_BYTES), "the copy keeps its own");
     bench.delete(&copies);
     bench.assert_clean();
 }

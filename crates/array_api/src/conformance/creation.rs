@@ -514,7 +514,7 @@ pub fn abort_keeps_broken_copies(fixture: &dyn Fixture) {
     let mut bench = Bench::new(fixture);
     let (luns, set) = (bench.luns(2), new_set());
     let copies = bench.reported(set, &luns);
-    let broken = bench.alpha.break_copies(WITHIN, &copies[..1]);
+    let broken = bench.alpha.break_copies(WITHIN, &copies[..1], false);
     broken.expect("alpha's copy");
     let outcome = bench.alpha.abort(WITHIN, set, true).expect("known");
     assert!(!outcome.discarded.contains(&copies[0]));

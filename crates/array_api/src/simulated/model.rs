@@ -557,15 +557,25 @@ impl Model {
         Ok(DeleteOutcome::Deleted)
     }
 
-    pub(super) fn break_copies(&mut self, host: &str, copies: &[LunId]) -> Result<(), ArrayError> {
+    pub(super) fn break_copies(
+        &mut self,
+        host: &str,
+        copies: &[LunId],
+        unmap_too: bool,
+    ) -> Result<(), ArrayError> {
         for copy in copies {
+            let lun = self.lun(*copy)?;
             // An original is what a break makes; repeating one whose answer was lost is a success.
-            if self.lun(*copy)?.copy.is_some() {
+            if lun.copy.is_some() || (unmap_too && lun.maps.contains(host)) {
                 self.told_copy(host, *copy)?;
             }
         }
         for copy in copies {
-            self.luns.get_mut(copy).expect("checked above").copy = None;
+            let lun = self.luns.get_mut(copy).expect("checked above");
+            lun.copy = None;
+            if unmap_too {
+                lun.maps.remove(host);
+            }
         }
         Ok(())
     }

@@ -103,23 +103,37 @@ impl Service {
         Ok(DeleteOutcome::Deleted)
     }
 
-    /// Copies become ordinary LUNs (OLS-6). One that is ordinary already stays so: the answer of an earlier call may have
-    /// been lost.
-    pub fn break_copies(&self, host: &str, copies: &[LunId]) -> Result<(), ArrayError> {
+    /// Copies become ordinary LUNs (OLS-6), and with `unmap_too` leave this host in the same transaction (OLS-3). One that is
+    /// ordinary already stays so: the answer of an earlier call may have been lost.
+    pub fn break_copies(
+        &self,
+        host: &str,
+        copies: &[LunId],
+        unmap_too: bool,
+    ) -> Result<(), ArrayError> {
         let mut state = self.lock();
         let copies: BTreeSet<LunId> = copies.iter().copied().collect();
-        let mut records = Vec::new();
+        let (mut records, mut numbers) = (Vec::new(), Vec::new());
         for copy in copies {
-            if state.lun(copy)?.record.copy.is_none() {
+            let mut record = state.lun(copy)?.record.clone();
+            let hides = unmap_too && record.map.contains_key(host);
+            if record.copy.is_none() && !hides {
                 continue;
             }
             check_told_copy(&state, host, copy)?;
-            let mut record = state.luns[&copy].record.clone();
             record.copy = None;
             record.broken = true;
+            if hides {
+                state.check_idle(copy)?;
+                numbers.extend(record.map.remove(host));
+            }
             records.push((copy, record));
         }
-        self.set_records(&mut state, records)
+        self.set_records(&mut state, records)?;
+        if !numbers.is_empty() {
+            state.hide(&self.exports, host, numbers);
+        }
+        Ok(())
     }
 
     /// This host's copies that VSS may not know or may have lost sight of (SEQ-40).

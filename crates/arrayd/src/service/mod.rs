@@ -375,10 +375,7 @@ impl Service {
             }
         }
         self.set_records(state, records)?;
-        for number in numbers {
-            state.give_back(host, number);
-        }
-        state.show(&self.exports, host);
+        state.hide(&self.exports, host, numbers);
         Ok(())
     }
 }
@@ -409,6 +406,14 @@ impl State {
             Some((*number, Arc::clone(&lun.unit)))
         });
         exports.show(host, mapped.collect());
+    }
+
+    /// Takes from a host's view what its map does not say any more; these numbers are free then.
+    fn hide(&mut self, exports: &Exports, host: &str, numbers: Vec<u8>) {
+        for number in numbers {
+            self.give_back(host, number);
+        }
+        self.show(exports, host);
     }
 
     fn numbers_of(&mut self, host: &str) -> &mut Numbers {

@@ -108,7 +108,7 @@ impl Provider {
         if self.has_leftover(ticket.set) {
             // A discard that is still due would hit the volumes that are begun now.
             return Err(certain(Failure::veto(
-                EventKind::LeftoverPending,
+                EventKind::DiscardFailed,
                 "an earlier attempt with this set could not be discarded",
             )));
         }
@@ -348,7 +348,7 @@ impl Provider {
                 if self.settle(&call.budget).contains(&set) {
                     self.leftover_is_told(set);
                     Err(Failure::veto(
-                        EventKind::LeftoverPending,
+                        EventKind::DiscardFailed,
                         "the array did not carry the discard out",
                     ))
                 } else {

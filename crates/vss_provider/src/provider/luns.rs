@@ -298,9 +298,8 @@ impl Provider {
     /// OnLunStateChange: masks copies from this host, and turns broken ones into ordinary LUNs (OLS-1..OLS-9); the other
     /// flags ask for nothing. `originals` are informative.
     ///
-    /// Where both are asked, the mask comes first, unlike OLS-3: once broken, a LUN is out of the provider's reach. The other
-    /// order could not be repeated either: after a lost answer between the two, the mask of a LUN that is broken by then is
-    /// refused like that of any original. What is reached in the end is the same.
+    /// Where both are asked, one call of the array does both: what is broken is out of the provider's reach, so a mask that
+    /// came after it (OLS-3) would be refused, also by the repetition after a lost answer.
     ///
     /// # Errors
     /// E_INVALIDARG (as many originals as copies, or none), VSS_E_PROVIDER_VETO.
@@ -326,13 +325,12 @@ impl Provider {
     }
 
     fn change_state(&self, call: &Call<'_>, ids: &[LunId], flags: u32) -> Result<(), ArrayError> {
-        if flags & DO_MASK_LUNS != 0 {
-            self.array.unmap(call.budget.left()?, ids)?;
+        let (within, mask) = (call.budget.left()?, flags & DO_MASK_LUNS != 0);
+        if flags & NOTIFY_READ_WRITE == 0 {
+            return self.array.unmap(within, ids);
         }
-        if flags & NOTIFY_READ_WRITE != 0 {
-            self.array.break_copies(call.budget.left()?, ids)?;
-            self.tell_unless_space_suffices(call, ids);
-        }
+        self.array.break_copies(within, ids, mask)?;
+        self.tell_unless_space_suffices(call, ids);
         Ok(())
     }
 

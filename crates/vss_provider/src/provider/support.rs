@@ -3,7 +3,7 @@ use super::Provider;
 use crate::budget::Budget;
 use crate::errors::{permitted, translate};
 use crate::state::{Finish, State};
-use crate::{Event, EventKind, Hresult, Method};
+use crate::{Event, EventKind, Hresult, Method, Severity};
 use array_api::{ArrayError, ArrayErrorKind, LunId, SetId, SnapshotId};
 use std::time::Duration;
 
@@ -111,6 +111,11 @@ impl<'a> Call<'a> {
                 self.method
             );
             if let Some(note) = failure.note {
+                assert!(
+                    note.kind.severity() == Severity::Error,
+                    "{:?} does not tell of a failure (LOG-5)",
+                    note.kind
+                );
                 self.provider.journal.post(Event {
                     kind: note.kind,
                     method: self.method,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use crate::support::{OK, Rig, VETO, set};
+use crate::support::{OK, Rig, VETO, code, set};
 use array_api::ArrayErrorKind as Kind;
 use array_api::simulated::{Fault, Op};
 use std::time::Duration;
 use vss_provider::state::State;
-use vss_provider::{EventKind, Method, budget, errors};
+use vss_provider::{DO_MASK_LUNS, EventKind, Method, NOTIFY_READ_WRITE, budget, errors};
 
 const NEVER: Duration = Duration::ZERO;
 
@@ -193,7 +193,7 @@ fn is_phase(method: Method) -> bool {
     )
 }
 
-/// ABT-8, SEQ-40: an abort that the array did not carry out is repeated, and told once.
+/// T-233, ABT-8, SEQ-40, LOG-5: an abort that the array did not carry out is repeated, and told once, as an error.
 #[test]
 fn t250_abort_while_down_is_repeated_by_tick() {
     let rig = Rig::new(2);
@@ -207,7 +207,7 @@ fn t250_abort_while_down_is_repeated_by_tick() {
     rig.provider.tick();
     rig.provider.tick();
     let kinds: Vec<_> = rig.events().iter().map(|e| e.kind).collect();
-    assert_eq!(kinds, [EventKind::LeftoverPending]);
+    assert_eq!(kinds, [EventKind::DiscardFailed]);
     assert_eq!((rig.copies(), rig.provider.leftover_sets().len()), (2, 1));
     rig.array.heal();
     rig.provider.tick();
@@ -237,6 +237,39 @@ fn on_unload_hanging_array_returns_in_time() {
     assert!(rig.clock.now() - before <= budget::ON_UNLOAD);
     let kinds: Vec<_> = rig.events().iter().map(|e| e.kind).collect();
     assert_eq!(kinds, [EventKind::LeftoverPending]);
+    rig.array.heal();
+    rig.assert_next_set_works(0);
+}
+
+/// T-249, OLS-3: a lost answer of break and mask in one call; the repetition succeeds, and both are done.
+#[test]
+fn t249_lost_answer_of_break_and_mask_can_be_repeated() {
+    let rig = Rig::new(1);
+    let told = rig.full(set(1));
+    let copy = rig.copies_or_told(set(1))[0];
+    let change = || {
+        let flags = NOTIFY_READ_WRITE | DO_MASK_LUNS;
+        code(rig.provider.on_lun_state_change(&told, None, flags))
+    };
+    rig.array.fault(Op::BreakCopies, Fault::Lost);
+    assert_eq!(change(), VETO);
+    rig.array.heal();
+    assert_eq!(change(), OK);
+    assert!(rig.array.mapped_to(copy).is_empty());
+    assert_eq!(rig.copies_or_told(set(1)), [], "an ordinary LUN");
+}
+
+/// LOG-5: a set cannot be begun again while its discard is due; that is an error too.
+#[test]
+fn begin_over_a_discard_that_is_due_is_told_as_an_error() {
+    let rig = Rig::new(1);
+    rig.array.fault(Op::Prepare, Fault::Lost);
+    rig.array.fault(Op::Abort, Fault::Down);
+    assert_eq!(rig.begin(set(1)), VETO);
+    rig.forget_events();
+    rig.array.fault(Op::Prepare, Fault::Ok);
+    assert_eq!(rig.begin(set(1)), VETO);
+    assert_eq!(rig.errors(), [EventKind::DiscardFailed]);
     rig.array.heal();
     rig.assert_next_set_works(0);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use vss_provider::state::State;
 use vss_provider::{
     DO_MASK_LUNS, Event, EventKind, EventSink, Hresult, LunDescription, Method, Provider, Settings,
-    identity,
+    Severity, identity,
 };
 
 pub(crate) const HOST: &str = "winhost";
@@ -26,6 +26,8 @@ pub(crate) struct Recorder(Mutex<Vec<Event>>);
 
 impl EventSink for Recorder {
     fn report(&self, event: &Event) {
+        let is_error = event.kind.severity() == Severity::Error;
+        assert!(event.code != VETO || is_error, "LOG-5: {event}");
         self.0.lock().expect("no panic here").push(event.clone());
     }
 }
@@ -159,9 +161,7 @@ impl Rig {
     pub(crate) fn errors(&self) -> Vec<EventKind> {
         let events = self.events();
         let errors = events.iter().map(|e| e.kind);
-        errors
-            .filter(|k| k.severity() == vss_provider::Severity::Error)
-            .collect()
+        errors.filter(|k| k.severity() == Severity::Error).collect()
     }
 
     pub(crate) fn state(&self) -> State {
