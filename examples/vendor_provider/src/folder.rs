@@ -15,6 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const CAPACITY_BYTES: u64 = 1 << 40;
 /// How often a call that finds the folder locked tries again.
 const TRY_EVERY: Duration = Duration::from_millis(2);
+/// How often a call that waits for copies looks at them again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The array as one host sees it. `state.json` is its catalogue; the contents of a LUN are in a file of its name, as far as
 /// they were ever written.
@@ -57,18 +59,13 @@ impl FolderArray {
     fn lock(&self, within: Duration) -> Result<File, ArrayError> {
         let start = Instant::now();
         let file = File::create(self.folder.join("lock")).map_err(away)?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(error)) => return Err(away(error)),
-                Err(TryLockError::WouldBlock) if start.elapsed() < within => {
-                    std::thread::sleep(TRY_EVERY);
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return fail(ArrayErrorKind::TimedOut, "the array's folder stays locked");
-                }
+        while !try_lock(&file).map_err(away)? {
+            if start.elapsed() >= within {
+                return fail(ArrayErrorKind::TimedOut, "the array's folder stays locked");
             }
+            std::thread::sleep(TRY_EVERY);
         }
+        Ok(file)
     }
 
     fn load(&self) -> std::io::Result<State> {
@@ -100,6 +97,32 @@ impl FolderArray {
             Err(error) => Err(away(error)),
         }
     }
+}
+
+/// Whether the file is locked now, by this call.
+fn try_lock(file: &File) -> std::io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => try_lock_against_wine(file),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// A Windows program under Wine holds a POSIX lock, which is another kind than the standard library's on Linux.
+#[cfg(unix)]
+fn try_lock_against_wine(file: &File) -> std::io::Result<bool> {
+    use rustix::fs::{FlockOperation, fcntl_lock};
+    use rustix::io::Errno;
+    match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::AGAIN | Errno::ACCESS) => file.unlock().map(|()| false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(unix))]
+fn try_lock_against_wine(_file: &File) -> std::io::Result<bool> {
+    Ok(true)
 }
 
 fn away(error: std::io::Error) -> ArrayError {
@@ -168,11 +191,17 @@ impl Array for FolderArray {
         self.with_state(within, |state| state.prepare(&self.host, set, request))
     }
 
-    /// Files are ready at once.
+    /// Files are ready at once, unless the administrator holds copies back.
     fn ready(&self, within: Duration, set: SetId) -> Result<Readiness, ArrayError> {
-        self.with_state(within, |state| {
-            state.set(&self.host, set).map(|_| Readiness::Ready)
-        })
+        let start = Instant::now();
+        loop {
+            let left = within.saturating_sub(start.elapsed());
+            let readiness = self.with_state(left, |state| state.ready(&self.host, set))?;
+            if readiness == Readiness::Ready || left < LOOK_EVERY {
+                return Ok(readiness);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     fn arm(&self, within: Duration, set: SetId) -> Result<Armed, ArrayError> {

@@ -52,8 +52,15 @@ struct Connection {
     host: String,
 }
 
-/// Finds the array, and does not touch it: VSS has to be able to load the provider while the array is away.
 fn open(data_folder: &Path) -> Result<Arc<dyn Array>, ArrayError> {
+    Ok(Arc::new(this_hosts_array(data_folder)?))
+}
+
+/// Finds the array, and does not touch it: VSS has to be able to load the provider while the array is away.
+///
+/// # Errors
+/// `Unreachable` when `array.toml` cannot be read or does not fit.
+pub fn this_hosts_array(data_folder: &Path) -> Result<FolderArray, ArrayError> {
     let file = data_folder.join("array.toml");
     let wrong = |why: String| {
         ArrayError::new(
@@ -65,8 +72,5 @@ fn open(data_folder: &Path) -> Result<Arc<dyn Array>, ArrayError> {
     let text = std::fs::read_to_string(&file).map_err(|error| wrong(error.to_string()))?;
     let connection: Connection =
         toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
-    Ok(Arc::new(FolderArray::new(
-        &connection.folder,
-        &connection.host,
-    )))
+    Ok(FolderArray::new(&connection.folder, &connection.host))
 }

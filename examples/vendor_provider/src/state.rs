@@ -4,7 +4,8 @@
 use array_api::{
     AbortOutcome, Armed, ArrayError, ArrayErrorKind, CopyInfo, CopyNeeds, CopyReport,
     DeleteOutcome, Designator, LunId, LunIdentity, LunInfo, LunRole, LunState, Orphan,
-    PrepareOutcome, PrepareRequest, ResyncId, ResyncPair, ResyncStatus, SetId, SnapshotId,
+    PrepareOutcome, PrepareRequest, Readiness, ResyncId, ResyncPair, ResyncStatus, SetId,
+    SnapshotId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ pub struct State {
     groups: BTreeMap<String, String>,
     resync_right: BTreeSet<String>,
     resyncs: BTreeMap<ResyncId, Resync>,
+    copies_are_held: bool,
     /// LUNs that went, whose contents may go.
     #[serde(skip)]
     garbage: Vec<LunId>,
@@ -104,6 +106,11 @@ impl State {
     /// Lets a host overwrite its LUNs by resync.
     pub fn allow_resync(&mut self, host: &str) {
         self.resync_right.insert(host.to_owned());
+    }
+
+    /// Lets no copy become ready from now on, or lets them again.
+    pub fn hold_copies(&mut self, held: bool) {
+        self.copies_are_held = held;
     }
 
     /// Originals, copies and reservations.
@@ -271,6 +278,14 @@ impl State {
                 format!("set {id} is not in progress"),
             ),
         }
+    }
+
+    pub(crate) fn ready(&mut self, host: &str, id: SetId) -> Result<Readiness, ArrayError> {
+        self.set(host, id)?;
+        Ok(match self.copies_are_held {
+            true => Readiness::Preparing,
+            false => Readiness::Ready,
+        })
     }
 
     pub(crate) fn size_of(&self, id: SetId) -> u32 {

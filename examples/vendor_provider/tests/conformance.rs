@@ -60,6 +60,71 @@ impl Fixture for Folder {
 
 array_api::array_conformance_suite!(Folder::new);
 
+/// What a provider under Wine holds on a folder that both sides see. A process's own POSIX locks do not hinder it, so another one,
+/// which is this test again, has the lock.
+#[cfg(unix)]
+#[test]
+fn posix_lock_of_another_process_keeps_the_folder() {
+    use array_api::ArrayErrorKind;
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::process::{Command, Stdio};
+    const FOLDER: &str = "ANVIL_TEST_FOLDER_TO_HOLD";
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        let file = std::fs::File::create(std::path::Path::new(&folder).join("lock")).unwrap();
+        rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        println!("\nheld");
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        return;
+    }
+    let f = Folder::new();
+    let mut other = Command::new(std::env::current_exe().unwrap())
+        .args(["posix_lock_of_another", "--nocapture"])
+        .env(FOLDER, f.folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "held"));
+
+    let meanwhile = f.admin.with_state(Duration::ZERO, |_| Ok(()));
+    drop(other.stdin.take());
+    let ended = other.wait().unwrap();
+    let afterwards = f.admin.with_state(WITHIN, |_| Ok(()));
+
+    assert!(ended.success());
+    assert_eq!(meanwhile.unwrap_err().kind, ArrayErrorKind::TimedOut);
+    assert_eq!(afterwards, Ok(()));
+}
+
+/// The administrator's word, as a provider hears it.
+#[test]
+fn held_copies_are_preparing_until_they_are_let_go() {
+    use array_api::{CopyNeeds, PrepareRequest, Readiness};
+    let f = Folder::new();
+    let lun = f.create_lun(1 << 20, &[ALPHA]);
+    let (host, set) = (f.host(ALPHA), uuid::Uuid::from_u128(1));
+    let request = PrepareRequest {
+        snapshot: uuid::Uuid::from_u128(2),
+        luns: vec![lun],
+        needs: CopyNeeds::default(),
+    };
+    host.prepare(WITHIN, set, &request).unwrap();
+    let hold = |held| {
+        f.admin.with_state(WITHIN, |state| {
+            state.hold_copies(held);
+            Ok(())
+        })
+    };
+
+    hold(true).unwrap();
+    let held = host.ready(Duration::from_millis(50), set);
+    hold(false).unwrap();
+
+    assert_eq!(held, Ok(Readiness::Preparing));
+    assert_eq!(host.ready(WITHIN, set), Ok(Readiness::Ready));
+}
+
 /// REG-14: nothing of this project's own names is in a vendor's provider.
 #[test]
 fn vendor_shares_no_name_with_the_project() {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Works the example's array for the rig (`docs/rig.md`): a line of JSON in, a line out. Its argument is the provider's executable.
+//! Works the example's array for the rig (`docs/rig.md`): a line of JSON in, a line out. Its argument is the provider's executable; others are
+//! programs to put beside it.
 //!
 //! Makes a fresh array in a temporary folder, and removes it when its input ends.
 
-use array_api::{Array, ArrayError, LunId, LunIdentity, LunInfo};
+use array_api::{Array, ArrayError, Designator, LunId, LunIdentity, LunInfo};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use uuid::Uuid;
-use vendor_provider::{FolderArray, State};
+use vendor_provider::{FolderArray, State, anvil_lun};
 
 const WITHIN: Duration = Duration::from_secs(10);
 const DATA_FOLDER: &str = "ProgramData/Anvil";
@@ -29,9 +30,12 @@ impl<E: std::error::Error> From<E> for Failure {
 }
 
 fn main() -> std::io::Result<()> {
-    let executable = std::env::args_os().nth(1).map(PathBuf::from);
+    let programs: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    if programs.is_empty() {
+        return Err(std::io::Error::other("which executable?"));
+    }
     let rig = Rig {
-        executable: executable.ok_or_else(|| std::io::Error::other("which executable?"))?,
+        programs,
         folder: std::env::temp_dir().join(format!("anvil-{}", Uuid::new_v4().simple())),
     };
     std::fs::create_dir(&rig.folder)?;
@@ -50,7 +54,8 @@ fn main() -> std::io::Result<()> {
 }
 
 struct Rig {
-    executable: PathBuf,
+    /// The provider's executable first.
+    programs: Vec<PathBuf>,
     folder: PathBuf,
 }
 
@@ -84,16 +89,24 @@ impl Rig {
                 std::fs::rename(&self.folder, self.away())?;
                 Ok(Value::Null)
             }
+            "fault" if text("fault") == "preparing" => self.hold_copies(true),
             "heal" => {
                 if self.away().exists() {
                     std::fs::rename(self.away(), &self.folder)?;
                 }
-                Ok(Value::Null)
+                self.hold_copies(false)
             }
             "fault" => Err(Failure::Cannot(format!("make the fault {}", text("fault")))),
             "traffic" => Err(Failure::Cannot("see the array's traffic".to_owned())),
             other => Err(Failure::Error(format!("unknown question {other:?}"))),
         }
+    }
+
+    fn hold_copies(&self, held: bool) -> Result<Value, Failure> {
+        self.admin(|state| {
+            state.hold_copies(held);
+            Ok(Value::Null)
+        })
     }
 
     fn away(&self) -> PathBuf {
@@ -132,8 +145,10 @@ impl Rig {
     fn host(&self, host: &str, drive_c: &Path) -> Result<Value, Failure> {
         let place = drive_c.join("Program Files/Anvil");
         std::fs::create_dir_all(&place)?;
-        std::fs::copy(&self.executable, place.join("anvil-provider.exe"))?;
-        let messages = self.executable.with_file_name("shadowlun-messages.dll");
+        for program in &self.programs {
+            std::fs::copy(program, place.join(program.file_name().unwrap_or_default()))?;
+        }
+        let messages = self.programs[0].with_file_name("shadowlun-messages.dll");
         std::fs::copy(messages, place.join("anvil-messages.dll"))?;
         let data = drive_c.join(DATA_FOLDER);
         std::fs::create_dir_all(&data)?;
@@ -199,7 +214,15 @@ fn describe(identity: &LunIdentity) -> Value {
     })
 }
 
+/// By page 83h: a disk need not have page 80h.
 fn lun_of(disk: &Value) -> Result<LunId, Failure> {
-    let serial: Vec<u8> = serde_json::from_value(disk["serial"].clone())?;
-    Ok(String::from_utf8_lossy(&serial).parse()?)
+    let designators: Vec<Value> = serde_json::from_value(disk["identifiers"].clone())?;
+    let lun = designators.iter().find_map(|designator| {
+        anvil_lun(&Designator {
+            code_set: serde_json::from_value(designator["code_set"].clone()).ok()?,
+            kind: serde_json::from_value(designator["kind"].clone()).ok()?,
+            bytes: serde_json::from_value(designator["bytes"].clone()).ok()?,
+        })
+    });
+    lun.ok_or_else(|| Failure::Error("not a disk of this array".to_owned()))
 }
