@@ -2,7 +2,7 @@
 //! The judge judged: a provider that breaks one rule fails the scenario that shows the rule.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use uuid::Uuid;
 use vss_provider::{Hresult, LunDescription};
 use vss_rig::array::{self, ArrayUnderTest, Simulated};
@@ -41,6 +41,8 @@ enum Fault {
     LocatesOnce,
     EmptiesAnything,
     DropsSetWhenBeginFails,
+    AbortWaits,
+    LeavesTargets,
 }
 
 /// An operation that is never over.
@@ -63,11 +65,13 @@ impl AsyncOperation for Endless {
 /// A good provider with one rule broken.
 struct Spoilt {
     inner: Arc<dyn ProviderHost>,
-    originals: Vec<LunDescription>,
+    array: Arc<Simulated>,
     fault: Fault,
     calls: AtomicUsize,
     /// The set that began last.
     begun: Mutex<Uuid>,
+    /// Held over EndPrepareSnapshots and AbortSnapshots.
+    everything: Mutex<()>,
 }
 
 /// What a provider may never give where the matrix says VETO (ERR-1).
@@ -76,6 +80,11 @@ const E_FAIL: Hresult = Hresult(0x8000_4005);
 impl Spoilt {
     fn is(&self, fault: Fault) -> bool {
         self.fault == fault
+    }
+
+    fn lock_of_everything(&self) -> Option<MutexGuard<'_, ()>> {
+        self.is(Fault::AbortWaits)
+            .then(|| self.everything.lock().unwrap())
     }
 
     fn known(&self, code: Hresult) -> Hresult {
@@ -146,8 +155,9 @@ impl ProviderHost for Spoilt {
         if self.is(Fault::TargetsOfOtherSources) {
             // Wrong in the same way each time, however many are asked for.
             let next = |source: &LunDescription| {
-                let at = self.originals.iter().position(|lun| lun == source);
-                self.originals[(at.unwrap() + 1) % self.originals.len()].clone()
+                let originals = self.array.originals();
+                let at = originals.iter().position(|lun| lun == source);
+                originals[(at.unwrap() + 1) % originals.len()].clone()
             };
             let others: Vec<_> = sources.iter().map(next).collect();
             return self.inner.get_target_luns(&others);
@@ -161,6 +171,9 @@ impl ProviderHost for Spoilt {
         {
             let call = self.calls.fetch_add(1, Ordering::SeqCst);
             target.serial = Some(format!("serial {call}").into_bytes());
+        }
+        if self.is(Fault::LeavesTargets) && !code.is_success() {
+            targets = vec![sources[0].clone()];
         }
         (code, targets)
     }
@@ -184,8 +197,11 @@ impl ProviderHost for Spoilt {
         match self.fault {
             Fault::EmptiesNothing => Hresult::S_OK,
             Fault::EmptiesAnything => {
-                let _ = self.inner.on_lun_empty(lun);
-                Hresult::S_OK
+                let code = self.inner.on_lun_empty(lun);
+                if !code.is_success() {
+                    self.array.remove_lun(lun).unwrap();
+                }
+                code
             }
             Fault::EmptiesTwiceFails if call > 0 => Hresult::VSS_E_PROVIDER_VETO,
             _ => self.inner.on_lun_empty(lun),
@@ -202,6 +218,7 @@ impl ProviderHost for Spoilt {
     }
 
     fn end_prepare_snapshots(&self, set: Uuid) -> Hresult {
+        let _one = self.lock_of_everything();
         self.known(self.inner.end_prepare_snapshots(set))
     }
 
@@ -226,6 +243,7 @@ impl ProviderHost for Spoilt {
     }
 
     fn abort_snapshots(&self, set: Uuid) -> Hresult {
+        let _one = self.lock_of_everything();
         match self.fault {
             Fault::AbortsNothing => Hresult::S_OK,
             Fault::AbortsWhateverIsThere => {
@@ -285,7 +303,7 @@ impl ProviderHost for Spoilt {
 
 /// The simulated array with spoilt providers.
 struct SpoiltArray {
-    inner: Simulated,
+    inner: Arc<Simulated>,
     fault: Fault,
     kept: Mutex<Vec<Arc<dyn ProviderHost>>>,
 }
@@ -298,10 +316,11 @@ impl ArrayUnderTest for SpoiltArray {
         }
         Ok(Box::new(Spoilt {
             inner,
-            originals: self.inner.originals().to_vec(),
+            array: Arc::clone(&self.inner),
             fault: self.fault,
             calls: AtomicUsize::new(0),
             begun: Mutex::default(),
+            everything: Mutex::default(),
         }))
     }
 
@@ -329,6 +348,10 @@ impl ArrayUnderTest for SpoiltArray {
         self.inner.fault(fault);
     }
 
+    fn keep_preparing(&self) {
+        self.inner.keep_preparing();
+    }
+
     fn heal(&self) {
         self.inner.heal();
     }
@@ -350,7 +373,7 @@ fn expect_caught(fault: Fault, ids: &[&str]) {
     for id in ids {
         let scenario = table().into_iter().find(|s| s.id == *id).unwrap();
         let array = SpoiltArray {
-            inner: Simulated::new().unwrap(),
+            inner: Arc::new(Simulated::new().unwrap()),
             fault,
             kept: Mutex::default(),
         };
@@ -400,4 +423,6 @@ caught! {
     locate_of_mapped_copies_that_fails_is_caught: LocatesOnce, ["T-143"];
     original_given_up_is_caught: EmptiesAnything, ["T-193"];
     set_dropped_by_one_failed_begin_is_caught: DropsSetWhenBeginFails, ["T-077"];
+    abort_that_waits_for_end_prepare_is_caught: AbortWaits, ["T-091"];
+    targets_left_by_a_failure_are_caught: LeavesTargets, ["T-133", "T-134"];
 }

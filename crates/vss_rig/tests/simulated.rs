@@ -77,6 +77,7 @@ scenarios! {
     t075_64_volumes_on_one_lun_have_one_target = "T-075",
     t076_a_volume_of_no_lun_is_invalid = "T-076",
     t077_a_volume_that_fails_leaves_the_others_of_its_set_alone = "T-077",
+    t091_an_abort_ends_endpreparesnapshots_while_it_waits = "T-091",
     t094_unknown_set_is_not_found = "T-094",
     t095_unknown_set_vetoes_in_the_final_phases = "T-095",
     t096_pre_commit_array_down_vetoes = "T-096",

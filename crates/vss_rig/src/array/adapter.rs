@@ -2,7 +2,7 @@
 //! An array and a provider that the rig knows only through a vendor's adapter (`docs/rig.md`): a file that says how the provider is
 //! installed, and a program that works the array.
 
-use super::{ArrayUnderTest, CREATOR, Fault, IMPORTER, ORIGINAL_BYTES, ORIGINAL_COUNT};
+use super::{ArrayUnderTest, CREATOR, CopyKind, Fault, IMPORTER, ORIGINAL_BYTES, ORIGINAL_COUNT};
 use crate::host::ProviderHost;
 use crate::interrupt::Interrupt;
 use crate::wine::{WindowsParts, WineHost};
@@ -44,6 +44,9 @@ struct ProviderPart {
 struct ArrayPart {
     /// The program that works the array, and its arguments.
     command: Vec<String>,
+    /// What its copies are.
+    #[serde(default)]
+    copies: CopyKind,
 }
 
 impl Adapter {
@@ -169,6 +172,7 @@ pub struct AdapterArray {
     class: Uuid,
     originals: Vec<LunDescription>,
     uninstall: Vec<String>,
+    copy_kind: CopyKind,
 }
 
 impl AdapterArray {
@@ -205,6 +209,7 @@ impl AdapterArray {
             class,
             originals: Vec::new(),
             uninstall: adapter.provider.uninstall.clone(),
+            copy_kind: adapter.array.copies,
         };
         array.originals = array.disks(CREATOR)?;
         ensure!(
@@ -245,6 +250,10 @@ fn run(host: &WineHost, command: &[String]) -> anyhow::Result<()> {
 }
 
 impl ArrayUnderTest for AdapterArray {
+    fn copy_kind(&self) -> CopyKind {
+        self.copy_kind
+    }
+
     fn releases_late(&self) -> bool {
         true
     }
@@ -295,6 +304,10 @@ impl ArrayUnderTest for AdapterArray {
             }
         };
         self.tell(&question);
+    }
+
+    fn keep_preparing(&self) {
+        self.tell(&json!({"do": "fault", "fault": "preparing"}));
     }
 
     fn heal(&self) {

@@ -17,6 +17,7 @@ pub use windows::Windows;
 use crate::host::ProviderHost;
 use crate::wine::WindowsParts;
 use array_api::LunId;
+use serde::Deserialize;
 use std::time::Duration;
 use vss_provider::LunDescription;
 
@@ -51,6 +52,17 @@ pub enum Fault {
     Slow(Duration),
 }
 
+/// What an array's copies can be: contexts ask for either (6.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyKind {
+    /// They share what was not written since with their source.
+    #[default]
+    Differential,
+    /// Each has everything of its own.
+    Full,
+}
+
 /// What a scenario needs of an array besides its provider.
 ///
 /// **Duties.** [`ORIGINAL_COUNT`] LUNs exist and are mapped to [`CREATOR`]; [`IMPORTER`] is in the same host group and
@@ -59,6 +71,11 @@ pub trait ArrayUnderTest {
     /// The Windows hosts on which providers are loaded; `None` where they run in this process.
     fn windows(&self) -> Option<&Windows> {
         None
+    }
+
+    /// What its copies are.
+    fn copy_kind(&self) -> CopyKind {
+        CopyKind::Differential
     }
 
     /// Whether a Release may go on after it has returned, as it may through COM.
@@ -88,6 +105,9 @@ pub trait ArrayUnderTest {
     /// From now on this goes wrong with each management call of each host, until [`Self::heal`].
     fn fault(&self, fault: Fault);
 
+    /// From now on EndPrepareSnapshots has to wait for the array, until [`Self::heal`].
+    fn keep_preparing(&self);
+
     /// Ends the fault.
     fn heal(&self);
 
@@ -98,6 +118,11 @@ pub trait ArrayUnderTest {
 
     /// The administrator deletes a LUN that is no shadow copy (any more), whoever has it mapped.
     fn remove_lun(&self, disk: &LunDescription) -> anyhow::Result<()>;
+
+    /// The host that located this copy last, as the array's tag has it (IMP-9), and nothing for none; `None` where tags cannot be seen.
+    fn importing_host(&self, _copy: &LunDescription) -> anyhow::Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Grows with each management call that reaches the array; unchanged over a provider's call means no array call.
     fn traffic(&self) -> u64;

@@ -14,6 +14,7 @@ use array_api::{Enrolment, HttpsArray};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vss_provider::LunDescription;
+use vss_provider::budget::END_PREPARE_SLICE;
 
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where [`ArrayUnderTest::write_and_read_back`] writes.
@@ -187,6 +188,11 @@ impl ArrayUnderTest for RealArray {
         self.relay.fault(fault);
     }
 
+    /// Its copies are ready at once, but nobody hears of it: the provider asks in slices that are shorter than this.
+    fn keep_preparing(&self) {
+        self.relay.fault(Fault::Slow(2 * END_PREPARE_SLICE));
+    }
+
     fn heal(&self) {
         self.relay.heal();
     }
@@ -202,6 +208,13 @@ impl ArrayUnderTest for RealArray {
         }
         self.daemon.cli(&["lun", "delete", &lun])?;
         Ok(())
+    }
+
+    fn importing_host(&self, copy: &LunDescription) -> anyhow::Result<Option<String>> {
+        let lun = lun_id(copy).context("not a disk of this array")?;
+        let shown = self.daemon.cli(&["lun", "show", &lun.to_string()])?;
+        let host = &shown["copy"]["importing_host"];
+        Ok(Some(host.as_str().unwrap_or_default().to_owned()))
     }
 
     fn traffic(&self) -> u64 {

@@ -2,10 +2,10 @@
 use super::{ArrayUnderTest, CREATOR, Fault, IMPORTER, ORIGINAL_BYTES, ORIGINAL_COUNT, lun_id};
 use crate::host::ProviderHost;
 use crate::in_process::InProcess;
-use anyhow::{Context as _, ensure};
-use array_api::simulated::{self, SimulatedArray, VirtualClock};
-use array_api::{LunId, LunIdentity};
-use std::sync::Arc;
+use anyhow::{Context as _, bail, ensure};
+use array_api::simulated::{self, Gate, Op, SimulatedArray, VirtualClock};
+use array_api::{LunId, LunIdentity, LunInfo, LunRole};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use vss_provider::{LunDescription, StorageIdentifier};
 
@@ -19,6 +19,8 @@ pub struct Simulated {
     array: SimulatedArray,
     clock: VirtualClock,
     originals: Vec<LunDescription>,
+    /// What holds EndPrepareSnapshots; in real time, for another thread has to overtake it.
+    preparing: Mutex<Option<Gate>>,
 }
 
 impl Simulated {
@@ -35,15 +37,25 @@ impl Simulated {
             array,
             clock,
             originals: Vec::new(),
+            preparing: Mutex::default(),
         };
         simulated.originals = simulated.disks(CREATOR)?;
         Ok(simulated)
     }
 
-    fn description(&self, lun: LunId) -> anyhow::Result<LunDescription> {
+    fn gate(&self) -> MutexGuard<'_, Option<Gate>> {
+        self.preparing
+            .lock()
+            .expect("nothing panics under this lock")
+    }
+
+    fn info(&self, lun: LunId) -> anyhow::Result<LunInfo> {
         let mut infos = self.array.host(CREATOR).query(WITHIN, &[lun])?;
-        let info = infos.pop().flatten().context("a mapped LUN is unknown")?;
-        Ok(describe(&info.identity))
+        infos.pop().flatten().context("a LUN is unknown")
+    }
+
+    fn description(&self, lun: LunId) -> anyhow::Result<LunDescription> {
+        Ok(describe(&self.info(lun)?.identity))
     }
 }
 
@@ -140,8 +152,18 @@ impl ArrayUnderTest for Simulated {
         });
     }
 
+    fn keep_preparing(&self) {
+        let gate = Gate::closed();
+        self.array
+            .fault(Op::Ready, simulated::Fault::Gate(gate.clone()));
+        *self.gate() = Some(gate);
+    }
+
     fn heal(&self) {
         self.array.heal();
+        if let Some(gate) = self.gate().take() {
+            gate.open();
+        }
     }
 
     fn simulated_time(&self) -> Option<Duration> {
@@ -152,6 +174,14 @@ impl ArrayUnderTest for Simulated {
         let lun = lun_id(disk).context("not a disk of this array")?;
         ensure!(self.array.remove_lun(lun), "there is no LUN {lun}");
         Ok(())
+    }
+
+    fn importing_host(&self, copy: &LunDescription) -> anyhow::Result<Option<String>> {
+        let lun = lun_id(copy).context("not a disk of this array")?;
+        match self.info(lun)?.role {
+            LunRole::Copy(tag) => Ok(Some(tag.importing_host.unwrap_or_default())),
+            LunRole::Original => bail!("{lun} is no copy"),
+        }
     }
 
     fn traffic(&self) -> u64 {

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! EndPrepareSnapshots to PostCommitSnapshots, and aborts (specification 10.4, 10.7).
 
-use super::stage::{expect, unknown_id};
+use super::stage::{PATIENCE, expect, unknown_id};
 use super::{Scenario, Stage};
 use crate::array::{CREATOR, Fault};
 use crate::host::ProviderHost;
 use crate::sequence::Point;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 use vss_provider::Hresult;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        id: "T-091",
+        title: "an abort ends EndPrepareSnapshots while it waits, no leak",
+        run: t091,
+    },
     Scenario {
         id: "T-094",
         title: "an unknown set id is not found, the set in progress goes on",
@@ -116,6 +121,38 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// COM-9.
 const COMMIT_STOP: Duration = Duration::from_secs(8);
+
+/// Which of the two calls comes back first depends on how the array makes the one wait.
+fn t091(stage: &Stage<'_>) -> anyhow::Result<()> {
+    const HEAD_START: Duration = Duration::from_millis(700);
+    let before = stage.array().lun_count()?;
+    let set = stage.driven(&[&[0]], Point::Preparing)?;
+    stage.array().keep_preparing();
+    let provider = stage.provider();
+    let (overtook, ended, aborted) = std::thread::scope(|scope| {
+        let ending = scope.spawn(|| provider.end_prepare_snapshots(set.id));
+        std::thread::sleep(HEAD_START);
+        let aborting = scope.spawn(|| provider.abort_snapshots(set.id));
+        let start = Instant::now();
+        let either = || ending.is_finished() || aborting.is_finished();
+        while !either() && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let overtook = either();
+        stage.array().heal();
+        (overtook, ending.join(), aborting.join())
+    });
+    ensure!(
+        overtook,
+        "AbortSnapshots and EndPrepareSnapshots both waited for {PATIENCE:?} (EPS-5)"
+    );
+    let joined = |call: std::thread::Result<_>| call.map_err(|_| anyhow!("the call panicked"));
+    let veto = Hresult::VSS_E_PROVIDER_VETO;
+    expect("EndPrepareSnapshots", joined(ended)?, veto)?;
+    expect("AbortSnapshots", joined(aborted)?, Hresult::S_OK)?;
+    stage.expect_lun_count(before, "after both")?;
+    stage.next_set_works()
+}
 
 fn t094(stage: &Stage<'_>) -> anyhow::Result<()> {
     type Call = fn(&dyn ProviderHost, Uuid) -> Hresult;

@@ -107,6 +107,10 @@ pub fn run_all(
     Ok(outcomes)
 }
 
+/// How long what the Release after a failed scenario has to discard may stay: nothing is judged by it, but the next one should find
+/// the array at rest.
+const FAILED_RELEASE_LIMIT: Duration = Duration::from_secs(2);
+
 /// Runs one scenario and looks for leaks.
 pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Result<Outcome> {
     let start = Instant::now();
@@ -122,7 +126,11 @@ pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Resul
     }
     // The last Release: what the scenario left in progress has to go with it (LOAD-10).
     drop(stage);
-    let lun_count_after = stage::settled_lun_count(array, lun_count_before)?;
+    let patience = match result {
+        Ok(()) => stage::RELEASE_LIMIT,
+        Err(_) => FAILED_RELEASE_LIMIT,
+    };
+    let lun_count_after = stage::settled_lun_count(array, lun_count_before, patience)?;
     let failure = match result {
         Err(error) => Some(format!("{error:#}\ncalls:\n{calls}")),
         Ok(()) if !findings.is_empty() => Some(format!("{}\ncalls:\n{calls}", findings.join("\n"))),

@@ -14,10 +14,10 @@ pub(super) const BACKUP: i32 = 0;
 const SLOWNESS: Duration = Duration::from_secs(3);
 
 /// The longest wait in real time that several scenarios may have.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long what a Release has to discard may stay.
-const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a scenario stands on: an array, and a provider freshly loaded on the creating host.
 pub struct Stage<'a> {
@@ -133,7 +133,7 @@ impl<'a> Stage<'a> {
 
     /// The same after a Release, whose work may outlast the call (LOAD-10).
     pub fn expect_lun_count_soon(&self, expected: usize, when: &str) -> anyhow::Result<()> {
-        settled_lun_count(self.array, expected)?;
+        settled_lun_count(self.array, expected, RELEASE_LIMIT)?;
         self.expect_lun_count(expected, when)
     }
 
@@ -178,15 +178,16 @@ impl<'a> Stage<'a> {
 }
 
 /// How many LUNs the array has. A Release through COM may go on after it has returned, so that there the rig waits for a while until
-/// they are as many as expected.
+/// they are as many as expected, at most for `limit`.
 pub(super) fn settled_lun_count(
     array: &dyn ArrayUnderTest,
     expected: usize,
+    limit: Duration,
 ) -> anyhow::Result<usize> {
     let start = Instant::now();
     loop {
         let found = array.lun_count()?;
-        let patient = array.releases_late() && start.elapsed() < RELEASE_LIMIT;
+        let patient = array.releases_late() && start.elapsed() < limit;
         if found == expected || !patient {
             return Ok(found);
         }

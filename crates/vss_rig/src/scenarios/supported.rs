@@ -3,12 +3,12 @@
 
 use super::stage::{BACKUP, elsewhere, expect};
 use super::{Scenario, Stage};
-use crate::array::{CREATOR, Fault};
+use crate::array::{CREATOR, CopyKind, Fault};
 use crate::host::ProviderHost as _;
 use crate::sequence::{Point, ShadowSet};
 use anyhow::{Context as _, ensure};
 use std::time::Duration;
-use vss_provider::{Hresult, Interconnect, LunDescription};
+use vss_provider::{Hresult, Interconnect, LunDescription, StorageIdentifier};
 
 /// TIME-9.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -139,34 +139,55 @@ fn t033(stage: &Stage<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Which of a LUN's designators names it is its vendor's choice, so the other types stand beside it.
 fn t034(stage: &Stage<'_>) -> anyhow::Result<()> {
     let mut luns = ours(stage);
     luns[0]
         .identifiers
         .retain(|identifier| USABLE_TYPES.contains(&identifier.kind));
     luns[0].identifiers.truncate(1);
-    expect_answer(stage, "one usable designator", luns, true)
+    expect_answer(stage, "one usable designator", luns.clone(), true)?;
+    let others = [
+        (1, 2, b"ACME    ANVIL-0000000042".to_vec()),
+        (2, 1, vec![0x60, 0, 0x0B, 0, 0, 0, 0, 0x42]),
+        (3, 1, vec![0x50, 0, 0x0B, 0, 0, 0, 0, 0x42]),
+        (8, 3, b"iqn.1992-01.com.example:42".to_vec()),
+    ];
+    for (kind, code_set, bytes) in others {
+        let mut both = luns.clone();
+        both[0].identifiers.push(StorageIdentifier {
+            code_set,
+            kind,
+            bytes,
+        });
+        expect_answer(stage, &format!("beside it type {kind}"), both, true)?;
+    }
+    Ok(())
 }
 
-/// The array makes differential copies that are transportable and survive a restart, and no full ones.
+/// The array's copies are transportable and survive a restart, and are either differential or full.
 fn t035(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let (differential, full) = match stage.array().copy_kind() {
+        CopyKind::Differential => (true, false),
+        CopyKind::Full => (false, true),
+    };
     let rows = [
         (0x00, true),
         (0x10, true),
         (0x09, true),
         (0x19, true),
-        (0x2_0000, true),
-        (0x4_0000, false),
+        (0x2_0000, differential),
+        (0x4_0000, full),
         (0x6_0000, false),
         (0x20, true),
         (0x01, true),
-        (0x4_0020, false),
-        (0x2_0021, true),
+        (0x4_0020, full),
+        (0x2_0021, differential),
         (0x04, false),
         (0x400_0000, false),
         (0x40_0000, true),
-        (0x82_0000, true),
-        (0x204_0000, false),
+        (0x82_0000, differential),
+        (0x204_0000, full),
     ];
     for (context, wanted) in rows {
         let found = asked(stage, context, ours(stage))?;

@@ -212,9 +212,23 @@ fn t160(stage: &Stage<'_>) -> anyhow::Result<()> {
     })
 }
 
+fn expect_importing_host(
+    stage: &Stage<'_>,
+    copy: &LunDescription,
+    wanted: &str,
+) -> anyhow::Result<()> {
+    let found = stage.array().importing_host(copy)?;
+    ensure!(
+        found.as_deref().is_none_or(|host| host == wanted),
+        "the copy's tag has {found:?} as the host that located it last, not {wanted} (IMP-9)"
+    );
+    Ok(())
+}
+
 fn t298(stage: &Stage<'_>) -> anyhow::Result<()> {
     let set: ShadowSet = stage.driven(&[&[0]], Point::Created)?;
     let target = set.targets().remove(0);
+    expect_importing_host(stage, &target, CREATOR)?;
     let importer = stage.load(IMPORTER)?;
     let code = importer.locate_luns(std::slice::from_ref(&target));
     expect_of(
@@ -223,6 +237,7 @@ fn t298(stage: &Stage<'_>) -> anyhow::Result<()> {
         code,
         Hresult::S_OK,
     )?;
+    expect_importing_host(stage, &target, IMPORTER)?;
     for (host, provider) in [
         (CREATOR, stage.provider() as &dyn ProviderHost),
         (IMPORTER, &importer),
