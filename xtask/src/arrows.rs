@@ -23,6 +23,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["vss_provider", "array_api", "reserve"],
     ),
     ("vendor_provider", &["vss_provider_server", "array_api"]),
+    (
+        "wrong_provider",
+        &["vendor_provider", "vss_provider_server", "vss_provider"],
+    ),
     ("vss_standin", &["vss_provider"]),
     (
         "vss_rig",

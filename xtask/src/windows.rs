@@ -13,13 +13,19 @@ use std::process::Command;
 
 const TARGET: &str = "x86_64-pc-windows-gnu";
 /// The crates of the Windows programs.
-const CRATES: &[&str] = &["vss_provider_server", "vss_standin", "vendor_provider"];
+const CRATES: &[&str] = &[
+    "vss_provider_server",
+    "vss_standin",
+    "vendor_provider",
+    "wrong_provider",
+];
 /// Portable ones that are part of the provider's executable: their tests run under Wine too.
 const PORTABLE: &[&str] = &["array_api", "vss_provider"];
 const EXECUTABLES: &[&str] = &[
     "shadowlun-provider.exe",
     "vss_standin.exe",
     "anvil-provider.exe",
+    "wrong-provider.exe",
 ];
 const MESSAGE_DLL: &str = "shadowlun-messages.dll";
 /// The program that prints its source.
