@@ -28,8 +28,12 @@ const EXECUTABLES: &[&str] = &[
     "wrong-provider.exe",
 ];
 const MESSAGE_DLL: &str = "shadowlun-messages.dll";
-/// The program that prints its source.
-const GENERATOR: &str = "message_file";
+const ANVIL_MESSAGE_DLL: &str = "anvil-messages.dll";
+/// DLLs with event texts, and the example programs that print their sources.
+const MESSAGES: [(&str, &str); 2] = [
+    (MESSAGE_DLL, "message_file"),
+    (ANVIL_MESSAGE_DLL, "anvil_message_file"),
+];
 const PROXY_DLL: &str = "vss_ps.dll";
 const SHIM_DLL: &str = "bcryptprimitives.dll";
 /// CLSID of the proxies of the rig; drawn at random.
@@ -200,24 +204,33 @@ pub(crate) fn build_release(toolchain: Toolchain) -> Result<PathBuf, Failure> {
     build_messages()?;
     build_proxies()?;
     build_shim()?;
-    for library in [MESSAGE_DLL, PROXY_DLL, SHIM_DLL] {
+    for library in [MESSAGE_DLL, ANVIL_MESSAGE_DLL, PROXY_DLL, SHIM_DLL] {
         put(&folder().join(library), &into.join(library))?;
     }
     Ok(into)
 }
 
-/// The event texts, from the provider's catalogue.
+/// The event texts, from the provider's catalogue, in each provider's words.
 fn build_messages() -> Result<(), Failure> {
-    let work = build_dir().join("messages");
-    make_dir(&work)?;
-    // With the whole workspace, so that it shares the libraries that the other programs are built of.
-    let mut build = cargo(["build", "--quiet", "--workspace", "--example", GENERATOR]);
+    // With the whole workspace, so that they share the libraries that the other programs are built of.
+    let mut build = cargo(["build", "--quiet", "--workspace"]);
+    for (_, generator) in MESSAGES {
+        build.args(["--example", generator]);
+    }
     run_logged(&mut build, "message-file")?;
-    let mut generator = Command::new(bin_dir().join("examples").join(GENERATOR));
+    MESSAGES
+        .iter()
+        .try_for_each(|(name, generator)| build_message_dll(name, generator))
+}
+
+fn build_message_dll(name: &str, generator: &str) -> Result<(), Failure> {
+    let work = build_dir().join(generator);
+    make_dir(&work)?;
+    let mut generator = Command::new(bin_dir().join("examples").join(generator));
     let text = output(&mut generator)
         .ok_or_else(|| Failure::Failed(format!("{generator:?} failed; run it by hand")))?;
-    let source = work.join("shadowlun-messages.mc");
-    let dll = folder().join(MESSAGE_DLL);
+    let source = work.join("messages.mc");
+    let dll = folder().join(name);
     if dll.is_file() && std::fs::read_to_string(&source).is_ok_and(|old| old == text) {
         return Ok(());
     }
@@ -226,7 +239,7 @@ fn build_messages() -> Result<(), Failure> {
     std::fs::write(&source, text)
         .map_err(|error| Failure::Failed(format!("{}: {error}", source.display())))?;
     tool("windmc", &work, ["-b", &shown(&source)])?;
-    tool("windres", &work, ["shadowlun-messages.rc", "messages.o"])?;
+    tool("windres", &work, ["messages.rc", "messages.o"])?;
     tool(
         "gcc",
         &work,
@@ -235,11 +248,11 @@ fn build_messages() -> Result<(), Failure> {
             "-nostdlib",
             "-Wl,--entry=0,--no-insert-timestamp",
             "-o",
-            MESSAGE_DLL,
+            name,
             "messages.o",
         ],
     )?;
-    finish(&work.join(MESSAGE_DLL), &dll)
+    finish(&work.join(name), &dll)
 }
 
 /// Proxies and stubs of the VSS interfaces: Windows Server has them, Wine has none.

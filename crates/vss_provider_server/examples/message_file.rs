@@ -11,5 +11,6 @@
 //! and is data only: it has no code and no entry point. `shadowlun-provider status` compares every text in it with the catalogue.
 
 fn main() {
-    print!("{}", vss_provider_server::message_file::source());
+    use vss_provider_server::{ids::SHADOWLUN, message_file};
+    print!("{}", message_file::source(&SHADOWLUN));
 }

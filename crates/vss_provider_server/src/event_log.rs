@@ -5,7 +5,7 @@
 //! texts are compared one by one (`status` does it too).
 
 use crate::event_table::severity;
-use crate::message_file;
+use crate::{ids, message_file};
 use serde::Serialize;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -68,11 +68,11 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line {
     id: u32,
     severity: &'static str,
     text: String,
-    remedy: &'a str,
+    remedy: String,
     time: String,
 }
 
@@ -80,8 +80,8 @@ fn line(event: &Event, now: SystemTime) -> String {
     let line = Line {
         id: event.kind.id(),
         severity: severity(event.kind.severity()),
-        text: event.to_string(),
-        remedy: event.kind.remedy(),
+        text: ids::in_own_words(&event.to_string()),
+        remedy: ids::remedy(event.kind),
         time: rfc3339(now.duration_since(UNIX_EPOCH).unwrap_or_default()),
     };
     let json = serde_json::to_string(&line).expect("strings and a number have a JSON form");

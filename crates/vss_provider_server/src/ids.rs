@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 use uuid::Uuid;
+use vss_provider::EventKind;
 
 /// By what Windows and people know a provider. Two providers on one computer share none of it.
 pub struct Names {
@@ -30,6 +31,22 @@ pub struct Names {
     pub message_dll: &'static str,
     /// Folder below %ProgramData% with `provider.toml` (settings) and what is known of the array.
     pub data_folder: &'static str,
+    /// How the remedies of events name the array's own means.
+    pub array: ArrayMeans,
+}
+
+/// What an administrator of the array has at hand. Each stands in the middle of a sentence, a command in quotation marks.
+pub struct ArrayMeans {
+    /// What has to run for the array to be reached: "Check that ... runs".
+    pub service: &'static str,
+    /// Where copies are found that nobody accounts for: "look at ... on the array".
+    pub orphans: &'static str,
+    /// What deletes a LUN: "Delete it with ...".
+    pub delete: &'static str,
+    /// What tells of hosts, their groups and rights: "Check ... with ...".
+    pub hosts: &'static str,
+    /// What lists the LUNs: "Check with ...".
+    pub luns: &'static str,
 }
 
 /// This project's names. All ids were drawn at random for it.
@@ -46,6 +63,13 @@ pub const SHADOWLUN: Names = Names {
     executable: "shadowlun-provider.exe",
     message_dll: "shadowlun-messages.dll",
     data_folder: "Shadowlun",
+    array: ArrayMeans {
+        service: "shadowlund",
+        orphans: "'shadowlun orphans'",
+        delete: "'shadowlun lun delete'",
+        hosts: "'shadowlun host list'",
+        luns: "'shadowlun lun list'",
+    },
 };
 
 static NAMES: OnceLock<&'static Names> = OnceLock::new();
@@ -60,11 +84,23 @@ pub(crate) fn use_names(names: &'static Names) {
     NAMES.get_or_init(|| names);
 }
 
-/// A text of this crate, in which the program, its DLL and its folders have this project's names, with those of `names`.
+/// A text of this crate or of the event catalogue, in which the program, its DLL, its folders and the array's means have this
+/// project's names, with those of `names`.
 pub(crate) fn in_words_of(names: &Names, text: &str) -> String {
+    let (ours, theirs) = (&SHADOWLUN.array, &names.array);
     text.replace(SHADOWLUN.command, names.command)
         .replace(SHADOWLUN.message_dll, names.message_dll)
         .replace(SHADOWLUN.data_folder, names.data_folder)
+        .replace(ours.service, theirs.service)
+        .replace(ours.orphans, theirs.orphans)
+        .replace(ours.delete, theirs.delete)
+        .replace(ours.hosts, theirs.hosts)
+        .replace(ours.luns, theirs.luns)
+}
+
+/// What to do about an event, in the words of this process's provider.
+pub(crate) fn remedy(kind: EventKind) -> String {
+    in_own_words(kind.remedy())
 }
 
 /// The same with the names of this process's provider.
@@ -92,5 +128,24 @@ mod tests {
             own,
             r"put acme-messages.dll into C:\Program Files\Acme, run 'acme-provider install'"
         );
+    }
+
+    /// A phrase that no remedy uses would let a remedy keep this project's words.
+    #[test]
+    fn every_means_of_the_array_is_named_by_a_remedy() {
+        let ours = SHADOWLUN.array;
+        for means in [
+            ours.service,
+            ours.orphans,
+            ours.delete,
+            ours.hosts,
+            ours.luns,
+        ] {
+            let remedies = EventKind::ALL.iter().map(|kind| kind.remedy());
+            assert!(
+                remedies.clone().any(|remedy| remedy.contains(means)),
+                "{means}"
+            );
+        }
     }
 }

@@ -126,7 +126,7 @@ fn entry(record: &[u8]) -> Option<Entry> {
             None => inserts.join(" "),
         },
         remedy: match kind {
-            Some(kind) => format!("{}{}", kind.remedy(), insert(2)),
+            Some(kind) => format!("{}{}", ids::remedy(kind), insert(2)),
             None => "update the provider to read it".to_owned(),
         },
     })

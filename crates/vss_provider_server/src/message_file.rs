@@ -2,6 +2,7 @@
 //! The texts of the Application log's events, drawn from the one catalogue ([`EventKind::ALL`], LOG-1), in the form that the
 //! message compiler reads. `examples/message_file.rs` prints it and says how the DLL is made.
 
+use crate::ids::{Names, in_own_words, in_words_of};
 use vss_provider::{Event, EventKind, Severity};
 
 /// Longest insert in UTF-16 units. ReportEvent takes 31,839 a string, and about 30,000 in all three together.
@@ -18,19 +19,20 @@ pub fn message_id(kind: EventKind) -> u32 {
     severity << 30 | kind.id()
 }
 
-/// An event's text in the message file: `%1` is the cause, `%2` the context, `%3` the array's advice or nothing.
-pub fn text(kind: EventKind) -> String {
+/// An event's text in the message file of a provider with these names: `%1` is the cause, `%2` the context, `%3` the array's advice
+/// or nothing.
+pub fn text(names: &Names, kind: EventKind) -> String {
     format!(
         "{}%n%nCause: %1.%n%2%n%nWhat to do: {}%3",
         escaped(kind.title()),
-        escaped(kind.remedy())
+        escaped(&in_words_of(names, kind.remedy()))
     )
 }
 
 /// The strings for `%1` to `%3` (LOG-4).
 pub fn inserts(event: &Event) -> [String; 3] {
     let advice = match &event.advice {
-        Some(advice) => format!(" In this case: {advice}."),
+        Some(advice) => format!(" In this case: {}.", in_own_words(advice)),
         None => String::new(),
     };
     [
@@ -40,8 +42,8 @@ pub fn inserts(event: &Event) -> [String; 3] {
     ]
 }
 
-/// The source text for the message compiler. Pure ASCII, so that no code page matters.
-pub fn source() -> String {
+/// The source text for the message compiler, of a provider with these names. Pure ASCII if they are, so that no code page matters.
+pub fn source(names: &Names) -> String {
     let mut text = String::from(
         "; // Made by the example message_file from the provider's event catalogue. Do not edit.\n\
          MessageIdTypedef=DWORD\n\
@@ -54,7 +56,7 @@ pub fn source() -> String {
             "\nMessageId={}\nSeverity={:?}\nFacility=None\nSymbolicName={kind:?}\nLanguage=English\n{}\n.\n",
             kind.id(),
             kind.severity(),
-            self::text(*kind)
+            self::text(names, *kind)
         );
     }
     text
@@ -88,6 +90,7 @@ fn insert(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::SHADOWLUN;
     use vss_provider::{Hresult, Method};
 
     fn event(cause: &str, advice: Option<&str>) -> Event {
@@ -114,13 +117,13 @@ mod tests {
     /// T-235, LOG-1: one text per id.
     #[test]
     fn t235_source_has_every_message_once_in_ascii_and_whole() {
-        let source = source();
+        let source = source(&SHADOWLUN);
 
         assert!(source.is_ascii());
         for kind in EventKind::ALL {
             let head = format!("MessageId={}\nSeverity={:?}\n", kind.id(), kind.severity());
             assert_eq!(source.matches(&head).count(), 1, "{kind:?}");
-            let body = text(*kind);
+            let body = text(&SHADOWLUN, *kind);
             assert!(!body.contains('\n'), "a line of '.' would end a message");
             assert!(source.contains(&body));
         }

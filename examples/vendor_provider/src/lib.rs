@@ -18,7 +18,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
-use vss_provider_server::ids::Names;
+use vss_provider_server::ids::{ArrayMeans, Names};
 use vss_provider_server::vendor::{Arrays, Vendor};
 
 /// Whose provider this is. Draw ids of your own at random; a new `version_id` with every release.
@@ -36,6 +36,13 @@ pub static ANVIL: Vendor = Vendor {
         executable: "anvil-provider.exe",
         message_dll: "anvil-messages.dll",
         data_folder: "Anvil",
+        array: ArrayMeans {
+            service: "the server of the array's folder",
+            orphans: "the list of copies in the Anvil console",
+            delete: "the Anvil console",
+            hosts: "the Anvil console",
+            luns: "the Anvil console",
+        },
     },
     lun_of: anvil_lun,
     arrays: Arrays::Own {

@@ -152,6 +152,14 @@ fn vendor_shares_no_name_with_the_project() {
     }
 }
 
+/// LOG-4: what an administrator is told to do names the vendor's own means, in every event.
+#[test]
+fn events_of_the_vendor_name_nothing_of_the_project() {
+    let source = vss_provider_server::message_file::source(&vendor_provider::ANVIL.names);
+    assert!(source.contains("Anvil console"));
+    assert!(!source.to_lowercase().contains("shadowlun"), "{source}");
+}
+
 /// The tutorial shows this crate's code as it is.
 #[test]
 fn tutorial_quotes_this_crate() {

@@ -5,7 +5,7 @@
 #![expect(unsafe_code)]
 
 use super::{io_error, wide};
-use crate::message_file;
+use crate::{ids, message_file};
 use std::ffi::c_void;
 use std::io;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub(super) fn check(dll: &Path) -> io::Result<()> {
         let expected = format!(
             "{}\n\nCause: <cause>.\n<context>\n\nWhat to do: {}<advice>",
             kind.title(),
-            kind.remedy()
+            ids::remedy(kind)
         );
         if found.replace("\r\n", "\n").trim_end() != expected {
             return Err(wrong("has another text".to_owned()));

@@ -148,8 +148,11 @@ impl Rig {
         for program in &self.programs {
             std::fs::copy(program, place.join(program.file_name().unwrap_or_default()))?;
         }
-        let messages = self.programs[0].with_file_name("shadowlun-messages.dll");
-        std::fs::copy(messages, place.join("anvil-messages.dll"))?;
+        let messages = "anvil-messages.dll";
+        std::fs::copy(
+            self.programs[0].with_file_name(messages),
+            place.join(messages),
+        )?;
         let data = drive_c.join(DATA_FOLDER);
         std::fs::create_dir_all(&data)?;
         std::fs::write(
