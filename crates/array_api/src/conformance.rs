@@ -75,6 +75,7 @@ macro_rules! array_conformance_suite {
             check_mapped_lun_is_supported_and_reserves_nothing
             check_lun_of_another_host_is_refused
             check_unknown_lun_is_refused
+            needs_are_met_as_the_abilities_say
             prepare_reserves_one_target_per_source
             prepare_repeated_changes_nothing
             prepare_shared_lun_gets_one_target

@@ -11,7 +11,8 @@ use crate::{
     CommitReport, CopyReport, DeleteOutcome, LunId, LunInfo, Orphan, PrepareOutcome,
     PrepareRequest, Readiness, ResyncId, ResyncPair, ResyncStatus, SetId,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use workers::Workers;
 
@@ -110,12 +111,36 @@ impl ArrayGroup {
         (0..self.members.len()).collect()
     }
 
-    /// Which member has each LUN. A LUN that nobody has is `None`, unless a member that did not answer may have it.
+    /// Asks every member at the same time; the answers as they come, each with its member. Who has heard enough waits for no
+    /// more: a member that does not answer is left to a thread of its own, which ends with the call's time.
+    fn answers<T: Send + 'static>(
+        &self,
+        call: impl Fn(&dyn Array) -> Result<T, ArrayError> + Send + Sync + 'static,
+    ) -> impl Iterator<Item = (usize, Result<T, ArrayError>)> {
+        let (sender, answers) = mpsc::channel();
+        let call = Arc::new(call);
+        for (member, array) in self.members.iter().enumerate() {
+            let (own, call, array) = (sender.clone(), Arc::clone(&call), Arc::clone(array));
+            let thread = std::thread::Builder::new().name("array".to_owned());
+            let asked = thread.spawn(move || {
+                let answer = catch_unwind(AssertUnwindSafe(|| call(&*array)));
+                // Nobody may be listening any more.
+                let _ = own.send((member, answer.unwrap_or_else(|_| Err(broke()))));
+            });
+            if let Err(error) = asked {
+                let _ = sender.send((member, Err(no_thread(&error))));
+            }
+        }
+        answers.into_iter()
+    }
+
+    /// Which member has each LUN, as soon as that is known. A LUN that nobody has is `None`, unless a member that did not
+    /// answer may have it.
     fn route(&self, within: Duration, luns: &[LunId]) -> Result<Vec<Route>, ArrayError> {
         let mut routes: Vec<Route> = vec![None; luns.len()];
         let mut failed = None;
-        let answers = self.ask(&self.everyone(), |_, array| array.query(within, luns));
-        for (member, answer) in answers.into_iter().enumerate() {
+        let asked = luns.to_vec();
+        for (member, answer) in self.answers(move |array| array.query(within, &asked)) {
             match answer {
                 Err(error) => failed = Some(error),
                 Ok(infos) => {
@@ -125,6 +150,9 @@ impl ArrayGroup {
                         }
                     }
                 }
+            }
+            if routes.iter().all(Option::is_some) {
+                break;
             }
         }
         match failed {
@@ -339,13 +367,7 @@ impl Array for ArrayGroup {
             .filter(|(_, others)| !others.is_empty())
         {
             let others = others.iter().map(|at| Arc::clone(&self.members[*at]));
-            let workers = Workers::start(others).map_err(|error| {
-                ArrayError::new(
-                    ArrayErrorKind::LimitReached,
-                    format!("no thread could be started: {error}"),
-                    "close programs on this host; it is short of memory",
-                )
-            })?;
+            let workers = Workers::start(others).map_err(|error| no_thread(&error))?;
             let mut sets = self.sets();
             if let Some(known) = sets.iter_mut().find(|known| known.id == set) {
                 known.workers = Some(Arc::new(workers));
@@ -523,15 +545,11 @@ impl Array for ArrayGroup {
         id: ResyncId,
         wait: Duration,
     ) -> Result<ResyncStatus, ArrayError> {
-        let answers = self.ask(&self.everyone(), |_, array| {
-            array.resync_status(within, id, wait)
-        });
-        first_known(answers)
+        first_known(self.answers(move |array| array.resync_status(within, id, wait)))
     }
 
     fn cancel_resync(&self, within: Duration, id: ResyncId) -> Result<ResyncStatus, ArrayError> {
-        let answers = self.ask(&self.everyone(), |_, array| array.cancel_resync(within, id));
-        first_known(answers)
+        first_known(self.answers(move |array| array.cancel_resync(within, id)))
     }
 
     fn orphans(&self, within: Duration) -> Result<Vec<Orphan>, ArrayError> {
@@ -588,9 +606,11 @@ fn some_known<T>(
 }
 
 /// Of one operation, which at most one member knows. A member that failed may be the one.
-fn first_known<T>(answers: Vec<Result<T, ArrayError>>) -> Result<T, ArrayError> {
+fn first_known<T>(
+    answers: impl Iterator<Item = (usize, Result<T, ArrayError>)>,
+) -> Result<T, ArrayError> {
     let mut refusal = None;
-    for answer in answers {
+    for (_, answer) in answers {
         match answer {
             Ok(answer) => return Ok(answer),
             Err(error) if error.kind == ArrayErrorKind::UnknownResync && refusal.is_some() => {}
@@ -605,6 +625,14 @@ fn several() -> ArrayError {
         ArrayErrorKind::NotSupported,
         "the LUNs are on several arrays",
         "keep the LUNs of a volume on one array",
+    )
+}
+
+fn no_thread(error: &std::io::Error) -> ArrayError {
+    ArrayError::new(
+        ArrayErrorKind::LimitReached,
+        format!("no thread could be started: {error}"),
+        "close programs on this host; it is short of memory",
     )
 }
 

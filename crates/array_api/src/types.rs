@@ -170,6 +170,20 @@ pub struct CopyNeeds {
     pub recovery: bool,
 }
 
+impl CopyNeeds {
+    /// Whether an array with these abilities can make such a copy: the specification's decision table 6.4. Room for recovery
+    /// writes is part of the array's own check of space.
+    pub fn met_by(self, can: &Capabilities) -> bool {
+        let method = match (self.differential, self.plex) {
+            (false, false) => can.differential || can.plex,
+            (true, false) => can.differential,
+            (false, true) => can.plex,
+            (true, true) => false,
+        };
+        method && (!self.transportable || can.transportable) && (!self.persistent || can.persistent)
+    }
+}
+
 /// The answer to a [`CheckRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

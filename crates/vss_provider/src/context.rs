@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a VSS context asks of a copy (specification section 6).
 
-use array_api::{Capabilities, CopyNeeds};
+use array_api::CopyNeeds;
 
 /// The copy has to survive a restart of the array.
 pub const PERSISTENT: i32 = 0x0000_0001;
@@ -72,21 +72,10 @@ pub fn needs(context: i32) -> Result<CopyNeeds, ContextRefusal> {
     })
 }
 
-/// Whether an array with these abilities can make such a copy: the decision table 6.4. Room for recovery writes is part
-/// of the array's own check of space.
-pub fn fits(needs: CopyNeeds, can: &Capabilities) -> bool {
-    let method = match (needs.differential, needs.plex) {
-        (false, false) => can.differential || can.plex,
-        (true, false) => can.differential,
-        (false, true) => can.plex,
-        (true, true) => false,
-    };
-    method && (!needs.transportable || can.transportable) && (!needs.persistent || can.persistent)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use array_api::Capabilities;
 
     fn abilities(bits: u32) -> Capabilities {
         Capabilities {
@@ -100,7 +89,7 @@ mod tests {
     }
 
     fn supported(context: i32, can: &Capabilities) -> bool {
-        needs(context).is_ok_and(|n| fits(n, can))
+        needs(context).is_ok_and(|n| n.met_by(can))
     }
 
     /// T-035, CTX-1..6: each row of table 6.4 against all 16 combinations of array abilities.

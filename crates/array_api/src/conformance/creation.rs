@@ -4,7 +4,7 @@ use super::{
 };
 use crate::{
     ArrayErrorKind as Kind, CONTRACT_VERSION, CheckRequest, CopyNeeds, LunId, LunRole, LunState,
-    OLDEST_CONTRACT_VERSION, PrepareOutcome, Readiness,
+    OLDEST_CONTRACT_VERSION, PrepareOutcome, PrepareRequest, Readiness,
 };
 use std::collections::HashSet;
 
@@ -80,6 +80,44 @@ pub fn check_unknown_lun_is_refused(fixture: &dyn Fixture) {
     let mut bench = Bench::new(fixture);
     let luns = [bench.luns(1)[0], nowhere()];
     assert!(!check(&bench, ALPHA, &luns));
+}
+
+/// ALS-3, BPS-4, CTX-1..5: `check` and `prepare` refuse what the array's own abilities do not meet, and nothing else.
+pub fn needs_are_met_as_the_abilities_say(fixture: &dyn Fixture) {
+    let mut bench = Bench::new(fixture);
+    let luns = bench.luns(1);
+    let can = bench.alpha.info(WITHIN).expect("always works").capabilities;
+    for bits in 0..16 {
+        let needs = CopyNeeds {
+            differential: bits & 1 != 0,
+            plex: bits & 2 != 0,
+            transportable: bits & 4 != 0,
+            persistent: bits & 8 != 0,
+            recovery: false,
+        };
+        let question = CheckRequest {
+            luns: luns.clone(),
+            needs,
+        };
+        let answer = bench.alpha.check(WITHIN, &question).expect("alpha's LUN");
+        assert_eq!(answer.supported, needs.met_by(&can), "{needs:?}");
+        let set = new_set();
+        let prepared = bench.alpha.prepare(
+            WITHIN,
+            set,
+            &PrepareRequest {
+                needs,
+                ..request(&luns)
+            },
+        );
+        if needs.met_by(&can) {
+            prepared.expect("the array says that it can");
+            abort(&bench, set);
+        } else {
+            assert_kind(prepared, &[Kind::NotSupported]);
+        }
+    }
+    bench.assert_clean();
 }
 
 /// Either form of a refusal is a refusal: an answer with a reason, or an error about the LUN.

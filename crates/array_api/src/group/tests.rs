@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::CopyNeeds;
-use crate::simulated::{Fault, Op, SimulatedArray, VirtualClock};
+use crate::simulated::{Fault, Gate, Op, SimulatedArray, VirtualClock};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -200,6 +200,69 @@ fn array_that_is_down_hides_only_its_own_luns() {
 
     assert_eq!(known[0].as_ref().unwrap().id, first);
     assert_eq!(error.kind, ArrayErrorKind::Unreachable);
+}
+
+/// ALS-10, FIL-10, TIME-9: what one array knows is answered, and done, while another is silent.
+#[test]
+fn array_that_hangs_keeps_nobody_waiting_for_another() {
+    let pair = pair();
+    let [first, second] = pair.luns();
+    let request = |lun| CheckRequest {
+        luns: vec![lun],
+        needs: CopyNeeds::default(),
+    };
+    for (silent, lun) in [(&pair.other, first), (&pair.one, second)] {
+        let gate = Gate::closed();
+        silent.fault(Op::Query, Fault::Gate(gate.clone()));
+
+        let known = pair.group.query(WITHIN, &[lun]).unwrap();
+        let check = pair.group.check(WITHIN, &request(lun)).unwrap();
+        let outcome = pair.prepare(Uuid::new_v4(), &[lun]).unwrap();
+
+        assert_eq!(known[0].as_ref().unwrap().id, lun);
+        assert!(check.supported);
+        assert_eq!(outcome, PrepareOutcome::Added);
+        gate.wait_entered();
+        gate.open();
+        silent.heal();
+    }
+}
+
+/// ASY-1: the array that runs a resync tells of it while another is silent.
+#[test]
+fn resync_is_told_of_while_another_array_hangs() {
+    let pair = pair();
+    pair.other.set_resync_right("here", true);
+    let (set, [_, lun]) = pair.armed();
+    pair.group.commit(WITHIN, set).unwrap();
+    let copy = pair.group.report(WITHIN, set, &[lun]).unwrap()[0].copy;
+    let (id, target) = (Uuid::new_v4(), lun);
+    let pairs = [ResyncPair { copy, target }];
+    pair.group.resync(WITHIN, id, &pairs).unwrap();
+    let gate = Gate::closed();
+    for op in [Op::ResyncStatus, Op::CancelResync] {
+        pair.one.fault(op, Fault::Gate(gate.clone()));
+    }
+
+    let status = pair.group.resync_status(WITHIN, id, WITHIN / 2);
+    let cancelled = pair.group.cancel_resync(WITHIN, id);
+
+    assert_eq!(status, Ok(ResyncStatus::Finished));
+    assert_eq!(cancelled, Ok(ResyncStatus::Finished));
+    gate.open();
+}
+
+/// A member's panic is an answer too.
+#[test]
+fn array_that_panics_is_an_array_that_failed() {
+    let pair = pair();
+    let answers = pair
+        .group
+        .answers(|array| -> Result<(), _> { panic!("{:?}", array.info(WITHIN)) });
+    let kinds: Vec<_> = answers
+        .map(|(_, answer)| answer.unwrap_err().kind)
+        .collect();
+    assert_eq!(kinds, [ArrayErrorKind::Internal; 2]);
 }
 
 /// The trait's `within` is the whole call's: finding the member counts, so that a budget is not spent twice (TIME-9).

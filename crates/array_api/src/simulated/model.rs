@@ -169,16 +169,7 @@ impl Model {
                 return fail(ArrayErrorKind::Forbidden, format!("{id} is not mapped"));
             }
         }
-        let can = &self.capabilities;
-        let method = match (needs.differential, needs.plex) {
-            (true, true) => false,
-            (true, false) => can.differential,
-            (false, true) => can.plex,
-            (false, false) => can.differential || can.plex,
-        };
-        if !method
-            || (needs.transportable && !can.transportable)
-            || (needs.persistent && !can.persistent)
+        if !needs.met_by(&self.capabilities)
             || (needs.transportable && luns.iter().any(|l| self.immovable.contains(l)))
         {
             return fail(ArrayErrorKind::NotSupported, "no copy of this kind");

@@ -76,10 +76,6 @@ impl Provider {
         let Ok(needs) = context::needs(context) else {
             return Ok(Err(None));
         };
-        let can = self.array.info(call.budget.left()?)?.capabilities;
-        if !context::fits(needs, &can) {
-            return Ok(Err(None));
-        }
         let request = CheckRequest {
             luns: ids.to_vec(),
             needs,

@@ -65,7 +65,7 @@ fn t052_interconnects_are_left_alone() {
 #[test]
 fn t054_failing_questions_are_never_true() {
     for veto_when_unreachable in [false, true] {
-        for op in [Op::Query, Op::Info, Op::Check] {
+        for op in [Op::Query, Op::Check] {
             for kind in [Kind::Internal, Kind::Unreachable, Kind::Protocol] {
                 let settings = Settings {
                     veto_when_unreachable,

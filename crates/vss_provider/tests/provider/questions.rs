@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use crate::support::{HOST, LUN_BYTES, OK, Rig, set};
-use array_api::simulated::{Fault, Op};
-use array_api::{Capabilities, LunId, LunIdentity, Oui};
+use array_api::simulated::{Fault, Gate, Op, SimulatedArray};
+use array_api::{ArrayGroup, Capabilities, LunId, LunIdentity, Oui};
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 use vss_provider::state::State;
@@ -124,7 +125,7 @@ fn t039_t042_space_and_limits_decide_and_are_told_once() {
 #[test]
 fn t040_t041_array_out_of_reach_is_false_within_five_seconds() {
     for fault in [Fault::Down, Fault::Hang] {
-        for op in [Op::Query, Op::Info, Op::Check] {
+        for op in [Op::Query, Op::Check] {
             let rig = Rig::new(1);
             let volume = rig.volume();
             rig.array.fault(op, fault.clone());
@@ -132,6 +133,35 @@ fn t040_t041_array_out_of_reach_is_false_within_five_seconds() {
             assert!(rig.clock.now() <= Duration::from_secs(5), "{op:?}");
         }
     }
+}
+
+/// T-041, ALS-10, FIL-10, TIME-9: an array of the host that hangs keeps nobody waiting who asks about LUNs of another.
+#[test]
+fn t041_hanging_array_of_several_costs_the_others_nothing() {
+    let rig = Rig::new(1);
+    let silent = SimulatedArray::new(rig.clock.clone());
+    let gate = Gate::closed();
+    for op in Op::ALL {
+        silent.fault(op, Fault::Gate(gate.clone()));
+    }
+    let lun = LunDescription {
+        revision: Some(b"9999".to_vec()),
+        ..rig.device(rig.luns[0])
+    };
+    for silent_is_first in [false, true] {
+        let mut members = vec![rig.host(), silent.host(HOST)];
+        if silent_is_first {
+            members.reverse();
+        }
+        let provider = rig.provider_on(Arc::new(ArrayGroup::new(members)));
+
+        let supported = provider.are_luns_supported(0, &rig.volume());
+        let filled = provider.fill_in_lun_info(&lun).expect("ours");
+
+        assert_eq!(supported, Ok(true));
+        assert_eq!(filled.revision, rig.device(rig.luns[0]).revision);
+    }
+    gate.open();
 }
 
 /// OQ-34: a site may prefer a failed backup to a silent fall-back.

@@ -68,7 +68,7 @@ impl Rig {
             .map(|_| array.create_lun(LUN_BYTES, &[HOST]))
             .collect();
         let events = Arc::new(Recorder::default());
-        let provider = provider(&array, &clock, &events, HOST, settings);
+        let provider = provider(array.host(HOST), &clock, &events, settings);
         Self {
             before: luns.len(),
             clock,
@@ -91,13 +91,12 @@ impl Rig {
     }
 
     pub(crate) fn second_provider(&self, host: &str) -> Provider {
-        provider(
-            &self.array,
-            &self.clock,
-            &self.events,
-            host,
-            Settings::default(),
-        )
+        self.provider_on(self.array.host(host))
+    }
+
+    /// A provider of another array than the rig's.
+    pub(crate) fn provider_on(&self, array: Arc<dyn Array>) -> Provider {
+        provider(array, &self.clock, &self.events, Settings::default())
     }
 
     /// One more LUN of the host.
@@ -348,14 +347,13 @@ impl Rig {
 }
 
 fn provider(
-    array: &SimulatedArray,
+    array: Arc<dyn Array>,
     clock: &VirtualClock,
     events: &Arc<Recorder>,
-    host: &str,
     settings: Settings,
 ) -> Provider {
     Provider::new(
-        array.host(host),
+        array,
         Arc::new(ending(clock.clone())),
         Arc::clone(events) as Arc<dyn EventSink>,
         settings,
