@@ -32,7 +32,9 @@ const WAIT_MARGIN: Duration = Duration::from_millis(250);
 ///
 /// **The commit window** (COM-8, TIME-22). `ready` leaves two connections behind that have just carried a request, and that no
 /// other call uses. `arm` and `commit` use them or fail: they never connect, resolve or shake hands, so that a program
-/// has to call `ready` before. `abort` uses one of them too, and connects where both are gone. No lock is held over I/O.
+/// has to call `ready` before, and again now and then while the set waits: an idle connection does not live for ever. `ready`
+/// takes one of them at a time, so `arm` finds the other. `abort` uses one of them too, and connects where both are gone. No
+/// lock is held over I/O.
 pub struct HttpsArray {
     address: String,
     authorization: String,
@@ -58,6 +60,8 @@ struct Idle {
 enum Way {
     /// An idle one, or a new one.
     Ordinary,
+    /// An idle one, a warm one in its place, or a new one.
+    Ready,
     /// A warm one, an idle one in its place, but no new one.
     Window,
     /// Any: what is open, or a new one.
@@ -286,39 +290,46 @@ impl HttpsArray {
     }
 
     /// Leaves [`WARM_CONNECTIONS`] apart, each of which has carried a request just now: handshake and session tickets are
-    /// behind it, and the array is there (PRE-3).
+    /// behind it, and the array is there (PRE-3). Those that are warm are tried first, one after the other.
     fn warm(&self, deadline: Instant) -> Result<(), ArrayError> {
-        let mut open: Vec<TlsStream> = {
-            let mut pool = self.lock_pool();
-            let Pool { idle, warm } = &mut *pool;
-            let idle = idle.drain(..).map(|idle| idle.stream);
-            warm.drain(..).chain(idle).collect()
-        };
-        let mut made = 0;
-        while made < WARM_CONNECTIONS {
-            let (stream, is_new) = match open.pop() {
-                Some(stream) => (stream, false),
-                None => (self.connect(deadline)?, true),
+        let mut untried = self.warm_connections();
+        let mut proven = 0;
+        while proven < WARM_CONNECTIONS {
+            let known = match untried {
+                0 => self.take(Way::Ordinary),
+                _ => self.longest_unused(),
+            };
+            untried = untried.saturating_sub(1);
+            let is_new = known.is_none();
+            let stream = match known {
+                Some(stream) => stream,
+                None => self.connect(deadline)?,
             };
             match self.request_on(stream, Way::Window, deadline, wire::INFO, None) {
-                Ok(_) => made += 1,
+                Ok(_) => proven += 1,
                 Err(Failure::Stale(_)) if !is_new => {}
                 Err(failure) => return Err(failure.into_error()),
             }
         }
-        for stream in open {
-            self.keep(Way::Ordinary, stream);
-        }
         Ok(())
     }
 
-    fn take(&self, way: Way) -> Option<TlsStream> {
+    fn longest_unused(&self) -> Option<TlsStream> {
         let mut pool = self.lock_pool();
-        if way != Way::Ordinary
-            && let Some(stream) = pool.warm.pop()
-        {
-            return Some(stream);
+        (!pool.warm.is_empty()).then(|| pool.warm.remove(0))
+    }
+
+    fn take(&self, way: Way) -> Option<TlsStream> {
+        let warm = || self.lock_pool().warm.pop();
+        match way {
+            Way::Ordinary => self.take_idle(),
+            Way::Ready => self.take_idle().or_else(warm),
+            Way::Window | Way::Abort => warm().or_else(|| self.take_idle()),
         }
+    }
+
+    fn take_idle(&self) -> Option<TlsStream> {
+        let mut pool = self.lock_pool();
         let newest = pool.idle.pop()?;
         if newest.since.elapsed() < IDLE_AGE_MAX {
             return Some(newest.stream);
@@ -332,7 +343,7 @@ impl HttpsArray {
 
     fn keep(&self, way: Way, stream: TlsStream) {
         let mut pool = self.lock_pool();
-        if way == Way::Window && pool.warm.len() < WARM_CONNECTIONS {
+        if matches!(way, Way::Window | Way::Ready) && pool.warm.len() < WARM_CONNECTIONS {
             pool.warm.push(stream);
         } else if pool.idle.len() < IDLE_CONNECTIONS_MAX {
             pool.idle.push(Idle {
@@ -436,8 +447,8 @@ impl Array for HttpsArray {
         let body = wire::ReadyRequest {
             wait_ms: wait_ms(within),
         };
-        let answer: wire::ReadyAnswer =
-            self.call(within, &SetStep::Ready.path(set), Some(&body))?;
+        let path = SetStep::Ready.path(set);
+        let answer: wire::ReadyAnswer = self.call_by(Way::Ready, within, &path, Some(&body))?;
         if answer.readiness == Readiness::Ready {
             self.warm(deadline)?;
         }

@@ -64,7 +64,8 @@ pub trait Array: Send + Sync {
     /// unknown LUN, and answers for LUNs that are not mapped to this host too (ALS-11).
     fn query(&self, within: Duration, luns: &[LunId]) -> Result<Vec<Option<LunInfo>>, ArrayError>;
 
-    /// Whether a copy of these LUNs could be prepared now: mapped to this host, healthy, space and limits (ALS-4).
+    /// Whether a copy of these LUNs could be prepared now: mapped to this host, healthy, space and limits (ALS-4), and needs that
+    /// the array's abilities meet ([`CopyNeeds::met_by`]).
     /// Allocates nothing (ALS-9).
     fn check(&self, within: Duration, request: &CheckRequest) -> Result<CheckAnswer, ArrayError>;
 
@@ -82,7 +83,8 @@ pub trait Array: Send + Sync {
     ) -> Result<PrepareOutcome, ArrayError>;
 
     /// Whether every target of the set can be committed at once (EPS-2). Waits for that, at most `within`, and then
-    /// answers `Preparing` rather than an error.
+    /// answers `Preparing` rather than an error. Called again once a minute while a ready set waits for its `arm`: what that
+    /// will need, connections above all, has to last from each call to the next. An `arm` may come while the call is under way.
     fn ready(&self, within: Duration, set: SetId) -> Result<Readiness, ArrayError>;
 
     /// PreCommit: checks, writes back dirty data and starts the deadline after which the array refuses to capture.

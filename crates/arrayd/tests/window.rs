@@ -9,6 +9,7 @@ use array_api::{
 };
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -34,6 +35,10 @@ struct State {
     accepted: AtomicU32,
     commit_hangs: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
+    /// The connections, by number, on which a request came.
+    used: Mutex<BTreeSet<usize>>,
+    /// What comes to `info` is not answered before this is free.
+    info: Mutex<()>,
 }
 
 impl Peer {
@@ -56,7 +61,7 @@ impl Peer {
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
-                shared.accepted.fetch_add(1, Ordering::Relaxed);
+                let number = shared.accepted.fetch_add(1, Ordering::Relaxed) as usize;
                 shared
                     .open
                     .lock()
@@ -65,7 +70,13 @@ impl Peer {
                 let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
                 let (state, commit, close) = (Arc::clone(&shared), commit.clone(), close.clone());
                 std::thread::spawn(move || {
-                    serve(StreamOwned::new(tls, socket), &state, &commit, &close)
+                    serve(
+                        number,
+                        StreamOwned::new(tls, socket),
+                        &state,
+                        &commit,
+                        &close,
+                    )
                 });
             }
         });
@@ -87,17 +98,26 @@ impl Peer {
         self.state.accepted.load(Ordering::Relaxed)
     }
 
+    /// Lets the time pass after which it closes idle connections: those on which no request came since the last time.
+    fn idle_time_is_over(&self) {
+        let used = std::mem::take(&mut *self.state.used.lock().unwrap());
+        let unused = (0..self.accepted() as usize).filter(|number| !used.contains(number));
+        self.hang_up(&unused.collect::<Vec<_>>());
+    }
+
     /// Closes the connections with these numbers, in the order in which they were made.
     fn hang_up(&self, numbers: &[usize]) {
         let open = self.state.open.lock().unwrap();
         for number in numbers {
-            open[*number].shutdown(std::net::Shutdown::Both).unwrap();
+            // One that is closed already stays so.
+            let _ = open[*number].shutdown(std::net::Shutdown::Both);
         }
     }
 }
 
 /// Answers requests until the client closes. A commit that is to hang is not answered at all.
 fn serve(
+    number: usize,
     mut stream: StreamOwned<ServerConnection, TcpStream>,
     state: &State,
     commit: &Sender<()>,
@@ -119,6 +139,10 @@ fn serve(
             let _ = stream.read(&mut [0; 1]);
             let _ = close.send(());
             return Ok(());
+        }
+        state.used.lock().unwrap().insert(number);
+        if path.ends_with("/info") {
+            drop(state.info.lock().unwrap());
         }
         let body = answer(&path);
         let head = format!(
@@ -279,4 +303,46 @@ fn ready_replaces_stale_connections() {
     peer.hang_up(&[0, 1]);
     ready(&array);
     assert_eq!(peer.accepted(), 4);
+}
+
+/// T-099, PRE-3: a set that waits long is made ready again now and then. Its connections outlive the array's limit for idle
+/// ones, and none has to be made.
+#[test]
+fn t099_ready_again_keeps_the_warm_connections_alive() {
+    let peer = Peer::start();
+    let array = peer.client();
+    let set = ready(&array);
+    for _ in 0..4 {
+        peer.idle_time_is_over();
+        assert_eq!(array.ready(WITHIN, set), Ok(Readiness::Ready));
+        assert_eq!(array.warm_connections(), 2);
+    }
+    peer.idle_time_is_over();
+    array.arm(WITHIN, set).unwrap();
+    array.commit(WITHIN, set).unwrap();
+    assert_eq!((array.connections_opened(), peer.accepted()), (2, 2));
+}
+
+/// T-099: PreCommitSnapshots may come while the set is just made ready again.
+#[test]
+fn t099_arm_finds_a_warm_connection_while_the_other_is_tried() {
+    let peer = Peer::start();
+    let array = peer.client();
+    let set = ready(&array);
+    std::thread::scope(|scope| {
+        let silent = peer.state.info.lock().unwrap();
+        peer.state.used.lock().unwrap().clear();
+        let again = scope.spawn(|| array.ready(WITHIN, set));
+        while array.warm_connections() == 2 || peer.state.used.lock().unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+
+        array.arm(WITHIN, set).unwrap();
+
+        assert!(!again.is_finished(), "it is still tried");
+        drop(silent);
+        assert_eq!(again.join().unwrap(), Ok(Readiness::Ready));
+    });
+    array.commit(WITHIN, set).unwrap();
+    assert_eq!(array.connections_opened(), 2);
 }

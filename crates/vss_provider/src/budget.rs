@@ -44,6 +44,9 @@ pub const ABORT: Duration = Duration::from_secs(10);
 pub const ON_UNLOAD: Duration = Duration::from_secs(10);
 /// One attempt of [`crate::Provider::tick`].
 pub const TICK: Duration = Duration::from_secs(2);
+/// A prepared set that waits for PreCommitSnapshots is made ready again so often. Arrays close connections that are idle for
+/// longer, this project's after ten times as long.
+pub const KEEP_READY_EVERY: Duration = Duration::from_secs(60);
 /// EndPrepareSnapshots asks the array in slices of this, and looks between them whether it was aborted (EPS-8).
 pub const END_PREPARE_SLICE: Duration = Duration::from_millis(500);
 /// EndPrepareSnapshots gives up when the array was silent for so long.

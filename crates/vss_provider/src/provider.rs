@@ -60,9 +60,13 @@ pub struct Provider {
     /// Held for single transitions only, never over array I/O (GEN-10).
     sets: Mutex<SnapshotSets>,
     leftovers: Mutex<Vec<Leftover>>,
+    /// Each call, and each resync that is watched, has one more.
+    under_way: Arc<()>,
     /// Held while leftovers are discarded, so that an old discard cannot hit a set that is begun again.
     settling: Mutex<()>,
     refusal_told_at: Mutex<Option<Duration>>,
+    /// Since when the array was not asked about the prepared set that waits.
+    ready_at: Mutex<Option<Duration>>,
     space: Mutex<SpaceWatch>,
 }
 
@@ -88,8 +92,10 @@ impl Provider {
             journal: Arc::new(Journal::new(events)),
             sets: Mutex::default(),
             leftovers: Mutex::default(),
+            under_way: Arc::default(),
             settling: Mutex::default(),
             refusal_told_at: Mutex::default(),
+            ready_at: Mutex::default(),
             space: Mutex::default(),
         }
     }
@@ -115,6 +121,7 @@ impl Provider {
                 Hresult::S_OK
             };
         }
+        let _under_way = Arc::clone(&self.under_way);
         let release = self.sets().unload();
         // Before anything is written: a log that panics must not make the set forgotten.
         self.leave(release);
@@ -127,8 +134,8 @@ impl Provider {
     }
 
     /// Housekeeping, to be called by the edge about once a second (or less often): releases a set that was forgotten
-    /// (SEQ-7), repeats discards that failed (SEQ-40), ends a freeze that nobody ended, writes what waited for a thaw, and
-    /// tells when the array's space runs out (ERR-5). Blocks at most [`budget::TICK`].
+    /// (SEQ-7), keeps a prepared one ready, repeats discards that failed (SEQ-40), ends a freeze that nobody ended, writes what
+    /// waited for a thaw, and tells when the array's space runs out (ERR-5). Blocks at most [`budget::TICK`].
     pub fn tick(&self) {
         let now = self.clock.now();
         if let Some(since) = self.journal.frozen_since() {
@@ -148,8 +155,30 @@ impl Provider {
         }
         self.leave(expired);
         let budget = Budget::new(&*self.clock, budget::TICK);
+        self.keep_ready(now, &budget);
         self.repeat_discards(&budget);
         self.watch_space(&budget);
+    }
+
+    /// VSS may take long between EndPrepareSnapshots and PreCommitSnapshots, which must not connect (COM-8): so the array is
+    /// asked again meanwhile, and keeps what it needs for the set.
+    fn keep_ready(&self, now: Duration, budget: &Budget<'_>) {
+        let (State::Prepared, Some(set)) = self.state() else {
+            *lock(&self.ready_at) = None;
+            return;
+        };
+        {
+            let mut ready_at = lock(&self.ready_at);
+            let since = *ready_at.get_or_insert(now);
+            if now.saturating_sub(since) < budget::KEEP_READY_EVERY {
+                return;
+            }
+            *ready_at = Some(now);
+        }
+        // Whether it still can is PreCommitSnapshots' question; a failure now may be over by then.
+        let _ = budget
+            .left()
+            .and_then(|within| self.array.ready(within, set));
     }
 
     fn repeat_discards(&self, budget: &Budget<'_>) {
@@ -169,6 +198,22 @@ impl Provider {
     /// Writes an event of the shell around this provider: now, or after the thaw.
     pub fn post(&self, event: Event) {
         self.journal.post(event);
+    }
+
+    /// Does `work` if nothing of this provider counts on what the array knows of earlier calls: no set is in progress, no call or
+    /// resync is under way, nothing is to be discarded. A set that begins meanwhile waits for it. `work` must be short, and must not
+    /// call this provider.
+    pub fn at_rest<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let _settling = match self.settling.try_lock() {
+            Ok(settling) => settling,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let sets = self.sets();
+        let leftovers = lock(&self.leftovers);
+        let alone = Arc::strong_count(&self.under_way) == 1;
+        let rests = alone && leftovers.is_empty() && !sets.state().is_pending();
+        rests.then(work)
     }
 
     /// State and id of the set in progress, for diagnosis.

@@ -7,7 +7,6 @@ use crate::site::EnrolledArray;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use vss_provider::state::State;
 use vss_provider::{Hresult, Method, Provider};
 
 /// How often [`Provider::tick`] is called.
@@ -57,10 +56,8 @@ impl Live {
         for (provider, enrolled) in self.loaded() {
             let ticked = caught(|| {
                 provider.tick();
-                let at_rest =
-                    provider.state().0 == State::Idle && provider.leftover_sets().is_empty();
-                if let (Some(enrolled), true) = (enrolled, at_rest) {
-                    enrolled.refresh();
+                if let Some(enrolled) = enrolled {
+                    follow(&provider, &enrolled);
                 }
             });
             if let Err(cause) = ticked
@@ -93,6 +90,17 @@ impl Live {
     }
 }
 
+/// Has a provider that is at rest follow a changed enrolment.
+fn follow(provider: &Provider, enrolled: &EnrolledArray) {
+    // Nothing is read while a set is in progress (T-099), nor under a lock that a method may be waiting for. So a set may begin
+    // before the arrays are exchanged.
+    if provider.at_rest(|| ()).is_some()
+        && let Some(changed) = enrolled.changed()
+    {
+        let _before = provider.at_rest(|| enrolled.follow(changed));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,9 +108,14 @@ mod tests {
     use crate::settings::FileSettings;
     use crate::site::{Enrolments, Site};
     use array_api::simulated::{SimulatedArray, VirtualClock};
+    use std::sync::OnceLock;
     use std::sync::atomic::AtomicU32;
+    use std::time::SystemTime;
     use uuid::Uuid;
+    use vss_provider::state::State;
     use vss_provider::{Event, EventSink, Settings, budget};
+
+    const SET: Uuid = Uuid::from_u128(1);
 
     struct Nowhere;
 
@@ -122,20 +135,23 @@ mod tests {
 
     /// A provider with a set in progress.
     fn busy(clock: &VirtualClock, array: &SimulatedArray) -> Arc<Provider> {
+        let provider = provider(clock, array);
+        begin(&provider, array);
+        provider
+    }
+
+    fn begin(provider: &Provider, array: &SimulatedArray) {
         let lun = array.create_lun(1 << 30, &["here"]);
         let infos = array.host("here").query(budget::TICK, &[lun]);
         let info = infos
             .expect("the array is up")
             .remove(0)
             .expect("it is there");
-        let provider = provider(clock, array);
         let described = vss_provider::identity::describe(&info.identity);
-        let (set, snapshot) = (Uuid::from_u128(1), Uuid::from_u128(2));
         provider
-            .begin_prepare_snapshot(set, snapshot, 0, &[described])
+            .begin_prepare_snapshot(SET, Uuid::from_u128(2), 0, &[described])
             .expect("the array can");
         assert_eq!(provider.state().0, State::Preparing);
-        provider
     }
 
     /// SEQ-7: the set is forgotten by the process's own thread.
@@ -223,9 +239,53 @@ mod tests {
         live.tick();
         assert_eq!(looks.load(Ordering::Relaxed), before);
 
-        provider.on_unload(true);
+        // Given up, which is an end too.
+        provider.abort_snapshots(SET).expect("the array is up");
         live.tick();
 
-        assert_eq!(looks.load(Ordering::Relaxed), before + 1);
+        assert!(looks.load(Ordering::Relaxed) > before);
+    }
+
+    /// A set that begins while the changed enrolment is being read goes on with the arrays on which it was begun.
+    #[test]
+    fn changed_enrolment_waits_for_a_set_that_begins_meanwhile() {
+        let (clock, live) = (VirtualClock::new(), Live::default());
+        let array = SimulatedArray::new(clock.clone());
+        let provider = provider(&clock, &array);
+        let (version, begun) = (Arc::new(AtomicU32::new(0)), Arc::new(OnceLock::new()));
+        let (seen, read, once) = (
+            Arc::clone(&version),
+            Arc::clone(&version),
+            Arc::clone(&begun),
+        );
+        let beginner = Arc::clone(&provider);
+        let enrolments = Enrolments {
+            stamp: Box::new(move || {
+                let version = Duration::from_secs(seen.load(Ordering::Relaxed).into());
+                Some(SystemTime::UNIX_EPOCH + version)
+            }),
+            load: Box::new(move || match read.load(Ordering::Relaxed) {
+                0 => Err(LoadError::Missing),
+                _ => {
+                    once.get_or_init(|| begin(&beginner, &array));
+                    Ok(Vec::new())
+                }
+            }),
+        };
+        let settings = Ok(FileSettings::default());
+        let site = Site::assemble(settings, enrolments, |_| Arc::new(Nowhere));
+        let refusal = || site.array.info(budget::TICK).expect_err("no array").message;
+        live.add(&provider, site.enrolled.clone());
+        version.store(1, Ordering::Relaxed);
+
+        live.tick();
+
+        assert!(begun.get().is_some(), "the enrolment was read");
+        assert!(refusal().contains("not enrolled"), "{}", refusal());
+
+        provider.abort_snapshots(SET).expect("the array is up");
+        live.tick();
+
+        assert!(refusal().contains("no array"), "{}", refusal());
     }
 }

@@ -122,17 +122,18 @@ pub struct Enrolments {
 pub struct EnrolledArray {
     /// `None` where nothing is to be looked at.
     enrolments: Option<Enrolments>,
-    current: Mutex<Current>,
+    current: Mutex<Followed>,
 }
 
-struct Current {
+/// The arrays of an enrolment as one, or why there are none.
+pub struct Followed {
     stamp: Option<SystemTime>,
     array: Result<Arc<dyn Array>, ArrayError>,
 }
 
 impl EnrolledArray {
     fn new(enrolments: Enrolments) -> Self {
-        let current = Mutex::new(Current::of(&enrolments));
+        let current = Mutex::new(Followed::of(&enrolments));
         Self {
             enrolments: Some(enrolments),
             current,
@@ -141,7 +142,7 @@ impl EnrolledArray {
 
     /// In place of an array that this host cannot call.
     fn closed(refusal: ArrayError) -> Self {
-        let current = Mutex::new(Current {
+        let current = Mutex::new(Followed {
             stamp: None,
             array: Err(refusal),
         });
@@ -151,22 +152,20 @@ impl EnrolledArray {
         }
     }
 
-    /// Follows a changed enrolment. Not to be called while a set is in progress: its calls have to reach the arrays on which
-    /// it was begun.
-    pub fn refresh(&self) {
-        let Some(enrolments) = &self.enrolments else {
-            return;
-        };
-        // The file is looked at without the lock: a method in the commit window may be waiting for it.
+    /// The arrays of an enrolment that has changed since it was followed last; reads files.
+    pub fn changed(&self) -> Option<Followed> {
+        let enrolments = self.enrolments.as_ref()?;
         let known = self.current().stamp;
-        if known != (enrolments.stamp)() {
-            // Read before the lock is taken: a method may be waiting for it.
-            let fresh = Current::of(enrolments);
-            *self.current() = fresh;
-        }
+        (known != (enrolments.stamp)()).then(|| Followed::of(enrolments))
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
+    /// Calls these arrays from now on; the ones before are the caller's to drop, which may close connections. Not to be called
+    /// while a set is in progress: its calls have to reach the arrays on which it was begun.
+    pub fn follow(&self, arrays: Followed) -> Followed {
+        std::mem::replace(&mut *self.current(), arrays)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Followed> {
         // Replaced in one assignment.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,7 +175,7 @@ impl EnrolledArray {
     }
 }
 
-impl Current {
+impl Followed {
     fn of(enrolments: &Enrolments) -> Self {
         // Looked at before it is read: a change in between is met by the next look.
         let stamp = (enrolments.stamp)();
@@ -384,6 +383,12 @@ mod tests {
         }
     }
 
+    fn follow(enrolled: &EnrolledArray) {
+        let changed = enrolled.changed().expect("it has changed");
+        enrolled.follow(changed);
+        assert!(enrolled.changed().is_none());
+    }
+
     /// What `enroll` and `unenroll` write takes effect for a provider that is loaded, at its next look.
     #[test]
     fn changed_enrolment_is_followed_without_a_restart() {
@@ -394,16 +399,16 @@ mod tests {
 
         enroll(&folder, 1);
         assert!(refusal_of(&site).message.contains("not enrolled"));
-        enrolled.refresh();
+        follow(&enrolled);
         let one = refusal_of(&site).message;
         assert!(!one.contains("not enrolled"), "{one}");
 
         enroll(&folder, 2);
-        enrolled.refresh();
+        follow(&enrolled);
         assert_ne!(refusal_of(&site).kind, ArrayErrorKind::Protocol);
 
         folder.remove(FILE).unwrap();
-        enrolled.refresh();
+        follow(&enrolled);
         assert!(refusal_of(&site).message.contains("not enrolled"));
     }
 }

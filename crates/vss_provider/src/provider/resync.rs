@@ -16,6 +16,8 @@ pub struct ResyncOperation {
     array: Arc<dyn Array>,
     clock: Arc<dyn Clock>,
     journal: Arc<Journal>,
+    /// See [`Provider::at_rest`].
+    _under_way: Arc<()>,
     id: ResyncId,
     targets: Vec<LunId>,
     /// Never held over array I/O: a Cancel has to pass a Wait.
@@ -218,6 +220,7 @@ impl Provider {
             array: Arc::clone(&self.array),
             clock: Arc::clone(&self.clock),
             journal: Arc::clone(&self.journal),
+            _under_way: Arc::clone(&self.under_way),
             id,
             targets,
             progress: Mutex::default(),

@@ -5,6 +5,7 @@ use crate::errors::{permitted, translate};
 use crate::state::{Finish, State};
 use crate::{Event, EventKind, Hresult, Method, Severity};
 use array_api::{ArrayError, ArrayErrorKind, LunId, SetId, SnapshotId};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The calls of the commit window write no events, whatever waits (T-099).
@@ -84,6 +85,7 @@ impl Failure {
 /// One call of a method: what its event will say, and its time.
 pub(super) struct Call<'a> {
     provider: &'a Provider,
+    _under_way: Arc<()>,
     pub(super) method: Method,
     pub(super) set: Option<SetId>,
     pub(super) snapshot: Option<SnapshotId>,
@@ -139,6 +141,7 @@ impl Provider {
         }
         Call {
             provider: self,
+            _under_way: Arc::clone(&self.under_way),
             method,
             set,
             snapshot: None,

@@ -654,3 +654,51 @@ fn t099_abort_after_the_capture_tells_the_commits_milliseconds() {
     assert_eq!(events[0].kind, EventKind::SetAborted);
     assert!(events[0].cause.contains("2 LUNs were captured in 0 ms"));
 }
+
+/// T-099, COM-8, PRE-3: a set may wait for hours, within SEQ-7, between EndPrepareSnapshots and PreCommitSnapshots. The array is
+/// asked again all the time, so that nothing that PreCommitSnapshots needs runs out; in other states it is not.
+#[test]
+fn t099_prepared_set_is_kept_ready_until_pre_commit() {
+    let settings = Settings {
+        idle_set_max: Duration::from_hours(3),
+        ..Settings::default()
+    };
+    for state in State::ALL {
+        let rig = Rig::with(1, settings.clone());
+        let blocked = rig.reach(state, set(1));
+        rig.array.forget_calls();
+        let mut longest = Duration::ZERO;
+        let mut last = rig.clock.now();
+        for _ in 0..2 * 3600 {
+            rig.clock.advance(Duration::from_secs(1));
+            rig.provider.tick();
+            if rig.array.count(Op::Ready) > 0 {
+                rig.array.forget_calls();
+                last = rig.clock.now();
+            }
+            longest = longest.max(rig.clock.now() - last);
+        }
+        let is_kept = longest < Duration::from_secs(120);
+        assert_eq!(is_kept, state == State::Prepared, "{state:?} {longest:?}");
+        if let Some(blocked) = blocked {
+            blocked.answer();
+        }
+        if state == State::Prepared {
+            assert_eq!(rig.provider.pre_commit_snapshots(set(1)), Ok(()));
+        }
+    }
+}
+
+/// PRE-3: an array that is silent meanwhile costs the set nothing if it is back in time.
+#[test]
+fn prepared_set_outlives_a_silence_of_the_array() {
+    let rig = Rig::new(1);
+    rig.reach(State::Prepared, set(1));
+    rig.array.fault(Op::Ready, Fault::Hang);
+    for _ in 0..200 {
+        rig.clock.advance(Duration::from_secs(1));
+        rig.provider.tick();
+    }
+    assert_eq!(rig.errors(), []);
+    assert_eq!(rig.provider.pre_commit_snapshots(set(1)), Ok(()));
+}

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use crate::random::expected_next;
-use crate::support::{OK, Rig};
+use crate::support::{HOST, OK, Rig, VETO, set};
 use array_api::SetId;
 use array_api::simulated::{Fault, Op};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use vss_provider::Method;
+use vss_provider::state::State;
 
 const THREADS: u64 = 100;
 const CALLS: u32 = 300;
@@ -81,4 +82,45 @@ fn gen9_hundred_threads_of_random_calls_leave_a_working_provider() {
     assert!(captured > 0, "no set came as far as its capture");
     println!("{captured} captures");
     rig.assert_next_set_works(orphans.len());
+}
+
+/// GEN-10: a provider is at rest only when nothing of it counts on what the array knows: no set, no call, no resync, no discard.
+#[test]
+fn at_rest_means_no_set_no_call_no_resync_and_no_discard() {
+    for state in State::ALL {
+        let rig = Rig::new(1);
+        let blocked = rig.reach(state, set(1));
+        let rests = rig.provider.at_rest(|| 5);
+        assert_eq!(rests.is_some(), !state.is_pending(), "{state:?}");
+        if let Some(blocked) = blocked {
+            blocked.answer();
+        }
+    }
+
+    let rig = Rig::new(1);
+    let call = rig.blocked(Op::Query, Method::BeginPrepareSnapshot, set(1));
+    rig.array.fault(Op::Abort, Fault::Down);
+    let overtaken = rig.provider.abort_snapshots(set(1));
+    assert_eq!(overtaken, Err(VETO));
+    rig.array.heal();
+    rig.provider.tick();
+    assert!(rig.provider.leftover_sets().is_empty());
+    assert_eq!(rig.provider.at_rest(|| ()), None, "a call is under way");
+    assert_eq!(call.answer(), VETO);
+    rig.provider.tick();
+    assert_eq!(rig.provider.at_rest(|| ()), Some(()));
+
+    rig.reach(State::Prepared, set(2));
+    rig.array.fault(Op::Abort, Fault::Down);
+    assert_eq!(rig.provider.abort_snapshots(set(2)), Err(VETO));
+    assert_eq!(rig.provider.at_rest(|| ()), None, "a discard is due");
+    rig.array.heal();
+    rig.provider.tick();
+
+    rig.array.set_resync_right(HOST, true);
+    let told = rig.full(set(3));
+    let resync = rig.provider.resync_luns(&told, &rig.volume());
+    assert_eq!(rig.provider.at_rest(|| ()), None, "a resync is watched");
+    drop(resync);
+    assert_eq!(rig.provider.at_rest(|| ()), Some(()));
 }
