@@ -7,8 +7,14 @@ use crate::{setup, windows as windows_build};
 use std::path::Path;
 use std::process::Command;
 
-/// Programs of the array.
-const LINUX: &[&str] = &["shadowlund", "shadowlun"];
+/// The crates of the programs for Linux and their folders: array and rig, each built alone, since together they would share features that
+/// are for tests.
+const LINUX: &[(&str, &str, &[&str])] = &[
+    ("arrayd", "", &["shadowlund", "shadowlun"]),
+    ("vss_rig", RIG, &["shadowlun-rig"]),
+];
+/// Folder of the rig in the packages.
+const RIG: &str = "rig";
 /// With all that the first one refers to.
 const TEXTS: &[&str] = &[
     "README.md",
@@ -18,6 +24,12 @@ const TEXTS: &[&str] = &[
     "docs/api.md",
     "docs/openapi.json",
     "docs/store-format.md",
+    "docs/sdk.md",
+    "docs/provider-operations.md",
+    "docs/rig.md",
+    // To which the rig's page refers.
+    "docs/requirements.md",
+    "docs/rig-cases.md",
 ];
 
 /// A folder of files that the first one refers to as well.
@@ -41,18 +53,24 @@ pub(crate) fn package() -> Result<(), Failure> {
         }
         copy_folder(&root().join(ACCEPTANCE), &folder.join(ACCEPTANCE))?;
     }
-    let mut build = cargo(["build", "--quiet", "--release", "-p", "arrayd", "--bins"]);
-    step(
-        "release build",
-        build.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
-    )?;
-    for program in LINUX {
-        copy(
-            &target_dir().join("release").join(program),
-            &linux.join(program),
-        )?;
+    let rigs = [linux.join(RIG), windows.join(RIG)];
+    for folder in &rigs {
+        std::fs::create_dir_all(folder).map_err(failed(folder))?;
     }
+    for (name, folder, programs) in LINUX {
+        let mut build = cargo(["build", "--quiet", "--release", "-p", name, "--bins"]);
+        step(
+            &format!("release build of {name}"),
+            build.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
+        )?;
+        for program in *programs {
+            let made = target_dir().join("release").join(program);
+            copy(&made, &linux.join(folder).join(program))?;
+        }
+    }
+    let [for_linux, for_windows] = &rigs;
     windows_build::package(toolchain, &windows)?;
+    windows_build::package_rig(for_windows, &for_linux.join("windows"))?;
     timed("checksums", || write_checksums(&dist))?;
     println!("== {}", dist.display());
     Ok(())

@@ -18,14 +18,27 @@ const CRATES: &[&str] = &[
     "vss_standin",
     "vendor_provider",
     "wrong_provider",
+    "vss_rig",
 ];
-/// Portable ones that are part of the provider's executable: their tests run under Wine too.
-const PORTABLE: &[&str] = &["array_api", "vss_provider"];
+/// Those whose tests run under Wine: not the rig, whose tests start it there themselves, but the portable parts of the provider.
+const TESTED: &[&str] = &[
+    "vss_provider_server",
+    "vss_standin",
+    "vendor_provider",
+    "wrong_provider",
+    "array_api",
+    "vss_provider",
+];
+const PROVIDER: &str = "shadowlun-provider.exe";
+const RIG: &str = "shadowlun-rig.exe";
+const STANDIN: &str = "vss_standin.exe";
 const EXECUTABLES: &[&str] = &[
-    "shadowlun-provider.exe",
-    "vss_standin.exe",
+    PROVIDER,
+    RIG,
+    STANDIN,
     "anvil-provider.exe",
     "wrong-provider.exe",
+    "anvil-array.exe",
 ];
 const MESSAGE_DLL: &str = "shadowlun-messages.dll";
 const ANVIL_MESSAGE_DLL: &str = "anvil-messages.dll";
@@ -90,8 +103,12 @@ pub(crate) fn folder() -> PathBuf {
     target_dir().join("windows")
 }
 
-/// A cargo command for Windows. `arguments` begins with the subcommand.
-fn windows_cargo(toolchain: Toolchain, arguments: &[&str]) -> Result<Command, Failure> {
+/// A cargo command for Windows on some crates. `arguments` begins with the subcommand.
+fn windows_cargo(
+    toolchain: Toolchain,
+    arguments: &[&str],
+    crates: &[&str],
+) -> Result<Command, Failure> {
     let mut command = match toolchain {
         Toolchain::Own => cargo(&arguments[..1]),
         Toolchain::Debian => {
@@ -113,7 +130,7 @@ fn windows_cargo(toolchain: Toolchain, arguments: &[&str]) -> Result<Command, Fa
         .args(&arguments[1..])
         .env("CARGO_TARGET_DIR", build_dir())
         .env("TMPDIR", scratch()?);
-    for name in CRATES {
+    for name in crates {
         command.args(["-p", name]);
     }
     Ok(command)
@@ -138,7 +155,7 @@ pub(crate) fn build(toolchain: Toolchain) -> Result<(), Failure> {
     };
     step(
         name,
-        &mut windows_cargo(toolchain, &["build", "--quiet", "--bins"])?,
+        &mut windows_cargo(toolchain, &["build", "--quiet", "--bins"], CRATES)?,
     )?;
     let made = build_dir().join(TARGET).join("debug");
     for executable in EXECUTABLES {
@@ -158,11 +175,8 @@ pub(crate) fn test(toolchain: Toolchain, rig: &Path) -> Result<(), Failure> {
         rig.display().to_string()
     );
     let fixed = ["test", "--quiet", "--no-fail-fast", "--all-features"];
-    let mut command = windows_cargo(toolchain, &fixed)?;
+    let mut command = windows_cargo(toolchain, &fixed, TESTED)?;
     command.args(["--config", &runner]);
-    for name in PORTABLE {
-        command.args(["-p", name]);
-    }
     step("tests of what runs on Windows, under Wine", &mut command)
 }
 
@@ -172,34 +186,57 @@ pub(crate) fn clippy(toolchain: Toolchain) -> Result<(), Failure> {
         println!("== clippy for Windows: not run, the toolchain has no standard library for it");
         return Ok(());
     }
-    let mut command = windows_cargo(toolchain, &["clippy", "--quiet", "--all-targets"])?;
-    step("clippy for Windows", command.args(["--", "-D", "warnings"]))
+    // The rig's tests are for Linux.
+    for (targets, crates) in [("--all-targets", TESTED), ("--bins", CRATES)] {
+        let mut command = windows_cargo(toolchain, &["clippy", "--quiet", targets], crates)?;
+        step("clippy for Windows", command.args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }
 
-/// The release build of the provider, and its message DLL.
+/// Release builds of everything, and of it the provider with its message DLL.
 pub(crate) fn package(toolchain: Toolchain, into: &Path) -> Result<(), Failure> {
-    let mut command = windows_cargo(toolchain, &["build", "--quiet", "--release", "--bins"])?;
+    let arguments = ["build", "--quiet", "--release", "--bins"];
+    let mut command = windows_cargo(toolchain, &arguments, CRATES)?;
     step(
         "release build for Windows",
         // Symbols would make it ten times as large.
         command.env("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
     )?;
-    let made = build_dir().join(TARGET).join("release");
-    put(&made.join(EXECUTABLES[0]), &into.join(EXECUTABLES[0]))?;
+    put(&released(PROVIDER), &into.join(PROVIDER))?;
     build_messages()?;
     put(&folder().join(MESSAGE_DLL), &into.join(MESSAGE_DLL))
 }
 
+/// The rig for Windows, and what the rig for Linux needs under Wine, of what [`package`] built.
+pub(crate) fn package_rig(into: &Path, for_wine: &Path) -> Result<(), Failure> {
+    for program in [RIG, STANDIN] {
+        put(&released(program), &into.join(program))?;
+    }
+    put(&released(STANDIN), &for_wine.join(STANDIN))?;
+    build_proxies()?;
+    build_shim()?;
+    for library in [PROXY_DLL, SHIM_DLL] {
+        put(&folder().join(library), &for_wine.join(library))?;
+    }
+    Ok(())
+}
+
+fn released(program: &str) -> PathBuf {
+    build_dir().join(TARGET).join("release").join(program)
+}
+
 /// Release builds of everything that runs under Wine; the folder that they are in.
 pub(crate) fn build_release(toolchain: Toolchain) -> Result<PathBuf, Failure> {
-    let mut command = windows_cargo(toolchain, &["build", "--quiet", "--release", "--bins"])?;
+    let mut command = windows_cargo(
+        toolchain,
+        &["build", "--quiet", "--release", "--bins"],
+        CRATES,
+    )?;
     step("release build for Windows", &mut command)?;
-    let (made, into) = (
-        build_dir().join(TARGET).join("release"),
-        target_dir().join("windows-release"),
-    );
+    let into = target_dir().join("windows-release");
     for executable in EXECUTABLES {
-        put(&made.join(executable), &into.join(executable))?;
+        put(&released(executable), &into.join(executable))?;
     }
     build_messages()?;
     build_proxies()?;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The second host: the provider's executable behind real COM, called by the stand-in on the rig's orders.
 
+use crate::agent::Agent;
+use crate::events::EventFile;
 use crate::host::{AsyncOperation, LoggedEvent, ProviderHost};
-use crate::wine::{Agent, EventFile};
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,6 +42,7 @@ impl ComProvider {
     }
 
     /// The object in the stand-in, for orders that are no method.
+    #[cfg(target_os = "linux")]
     pub(crate) fn object(&self) -> ObjectId {
         self.object
     }

@@ -2,7 +2,8 @@
 //! What VSS calls: the provider behind an interface that COM could carry.
 
 use crate::judge::Judge;
-use std::sync::{Mutex, MutexGuard};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 use vss_provider::{Hresult, LunDescription};
@@ -120,9 +121,44 @@ pub struct CallRecord {
     pub supported: Option<bool>,
 }
 
+impl fmt::Display for CallRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answer = match self.supported {
+            Some(true) => " TRUE",
+            Some(false) => " FALSE",
+            None => "",
+        };
+        let milliseconds = self.elapsed.as_secs_f64() * 1000.0;
+        let (method, code) = (self.method, self.code);
+        write!(f, "{method} {code}{answer}, {milliseconds:.1} ms")
+    }
+}
+
+/// What happened, a line for each call and event in the order in which they were seen; clones share it.
+#[derive(Clone, Default)]
+pub struct Story(Arc<Mutex<Vec<String>>>);
+
+impl Story {
+    fn tell(&self, line: String) {
+        let mut lines = self.0.lock().expect("nothing panics under this lock");
+        lines.push(line);
+    }
+
+    /// The lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.0
+            .lock()
+            .expect("nothing panics under this lock")
+            .clone()
+    }
+}
+
 /// A host that notes down each call to another one, and judges what holds for all of them.
 pub struct Recorded {
     inner: Box<dyn ProviderHost>,
+    story: Story,
+    /// Before its lines in the story.
+    name: String,
     array_time: Option<ArrayTime>,
     calls: Mutex<Vec<CallRecord>>,
     judged: Mutex<Judged>,
@@ -143,10 +179,19 @@ impl Recorded {
     pub fn new(inner: Box<dyn ProviderHost>) -> Self {
         Self {
             inner,
+            story: Story::default(),
+            name: String::new(),
             array_time: None,
             calls: Mutex::default(),
             judged: Mutex::default(),
         }
+    }
+
+    /// Adds to `story`, under this name, what happens from now on.
+    pub fn with_story(mut self, story: &Story, name: &str) -> Self {
+        self.story = story.clone();
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// Notes the array's part of each call too.
@@ -170,6 +215,12 @@ impl Recorded {
         let mut judged = self.judged.lock().expect("nothing panics under this lock");
         let events = self.inner.take_events();
         let shown = show(&mut judged.judge, &events);
+        for event in &events {
+            let severity = if event.is_error { " (error)" } else { "" };
+            let text = event.text.lines().collect::<Vec<_>>().join("\n    ");
+            let line = format!("{}event {}{severity}: {text}", self.name, event.id);
+            self.story.tell(line);
+        }
         judged.events.extend(events);
         shown
     }
@@ -208,7 +259,7 @@ impl Recorded {
         let (code, supported, value) = call(&*self.inner);
         let elapsed = start.elapsed();
         let array_after = self.array_time.as_ref().map(|time| time());
-        self.lock().push(CallRecord {
+        let record = CallRecord {
             method,
             elapsed: self.inner.last_call_time().unwrap_or(elapsed),
             array: array_after
@@ -216,7 +267,9 @@ impl Recorded {
                 .map(|(after, before)| after.saturating_sub(before)),
             code,
             supported,
-        });
+        };
+        self.story.tell(format!("{}{record}", self.name));
+        self.lock().push(record);
         self.look(|judge, events| judge.ended(&watched, code, events));
         (code, value)
     }

@@ -8,6 +8,13 @@ use std::time::{Duration, Instant};
 /// How long a wait sleeps between two looks at something that gives no event (a child's exit, a mount).
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+const SIGNALS: &[i32] = &[
+    signal_hook::consts::SIGINT,
+    signal_hook::consts::SIGTERM,
+    #[cfg(unix)]
+    signal_hook::consts::SIGHUP,
+];
+
 /// The flag; clones share it.
 #[derive(Clone, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
@@ -18,14 +25,10 @@ pub struct Interrupt(Arc<AtomicBool>);
 pub struct Interrupted;
 
 impl Interrupt {
-    /// A flag that SIGINT, SIGTERM and SIGHUP set from now on, for the whole process.
+    /// A flag that SIGINT, SIGTERM and, where there is one, SIGHUP set from now on, for the whole process.
     pub fn on_signals() -> std::io::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
-        for signal in [
-            signal_hook::consts::SIGINT,
-            signal_hook::consts::SIGTERM,
-            signal_hook::consts::SIGHUP,
-        ] {
+        for &signal in SIGNALS {
             signal_hook::flag::register(signal, Arc::clone(&flag))?;
         }
         Ok(Self(flag))

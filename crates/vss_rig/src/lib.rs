@@ -6,6 +6,9 @@
 //! **Is not** part of the product: it shares no code with the array but the management contract, looks at LUNs through an
 //! initiator from outside (libiscsi), and knows a provider only through [`host::ProviderHost`].
 //!
+//! **Systems.** On Linux everything, with Wine as the Windows. On Windows [`array::AdapterArray`] and what it needs: `shadowlun-rig run` on the
+//! machine's own COM and VSS.
+//!
 //! **I/O model.** Blocking calls on a few threads; children (daemon, qemu-storage-daemon, ntfs-3g) are ended by process id,
 //! also after Ctrl-C.
 //!
@@ -13,20 +16,38 @@
 //! [`anyhow::Error`]; the initiator and the parsers have typed errors. A finding about the provider is not an error but an
 //! outcome.
 
+mod agent;
 pub mod array;
-pub mod bench;
+pub mod cases;
 pub mod com;
-pub mod demo;
-pub mod description;
+mod events;
 pub mod host;
-pub mod in_process;
-pub mod initiator;
 pub mod interrupt;
 mod judge;
 mod process;
-mod relay;
 pub mod report;
 pub mod scenarios;
 pub mod sequence;
+mod standin;
+#[cfg(windows)]
+pub mod this_machine;
+
+// What needs Linux: the project's own array, Wine, the outside initiator, NTFS.
+#[cfg(target_os = "linux")]
+pub mod bench;
+#[cfg(target_os = "linux")]
+pub mod demo;
+#[cfg(target_os = "linux")]
+pub mod description;
+#[cfg(target_os = "linux")]
+pub mod in_process;
+#[cfg(target_os = "linux")]
+pub mod initiator;
+#[cfg(target_os = "linux")]
+mod relay;
+#[cfg(target_os = "linux")]
 pub mod vss_writes;
+#[cfg(target_os = "linux")]
 pub mod wine;
+
+pub use process::CommandOutput;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reports on scenarios: text and a page for people, JUnit XML for CI systems, JSON for programs.
 
+use crate::cases::requirements;
 use crate::scenarios::{Outcome, Scenario};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// One line for a scenario, more when it failed.
+/// One line for a scenario, more when it failed: what was wrong, then the calls and events.
 pub fn text_line(outcome: &Outcome) -> String {
     let verdict = match outcome.failure {
         None => "pass",
@@ -17,37 +18,37 @@ pub fn text_line(outcome: &Outcome) -> String {
         outcome.elapsed.as_millis(),
         outcome.title
     );
-    for detail in outcome.failure.iter().flat_map(|failure| failure.lines()) {
-        let _ = write!(line, "\n        {detail}");
+    if let Some(failure) = &outcome.failure {
+        for detail in failure.lines() {
+            let _ = write!(line, "\n        {detail}");
+        }
+        for call in outcome.story.iter().flat_map(|call| call.lines()) {
+            let _ = write!(line, "\n          {call}");
+        }
     }
     line
 }
 
-/// The cases with the requirements that they show.
-const REQUIREMENTS: &str = include_str!("../../../docs/requirements.md");
-
-/// The requirements that a case shows, as its row in `docs/requirements.md` names them; empty for a case without a row.
-pub fn requirements(id: &str) -> &'static str {
-    let start = format!("| {id} |");
-    let row = REQUIREMENTS.lines().find(|line| line.starts_with(&start));
-    let cells = row.map(|row| row.trim_end_matches(['|', ' ']));
-    cells
-        .and_then(|cells| Some(cells.rsplit_once('|')?.1.trim()))
-        .unwrap_or_default()
-}
-
-/// The cases, one a line.
-pub fn list(scenarios: &[Scenario]) -> String {
-    let line = |s: &Scenario| format!("{:<6} {}  [{}]\n", s.id, s.title, requirements(s.id));
-    scenarios.iter().map(line).collect()
+/// The cases, one a line, with the requirements that they show; those that are not run with the reason.
+pub fn list(scenarios: &[Scenario], not_run: &[NotRun]) -> String {
+    let line = |id, title: &str| format!("{id:<6} {title}  [{}]", requirements(id));
+    let run = scenarios.iter().map(|case| line(case.id, case.title));
+    let rest = not_run.iter().map(|case| {
+        let line = line(case.id, &case.title);
+        format!("{line}  not run: {}", case.why)
+    });
+    let mut lines: Vec<String> = run.chain(rest).collect();
+    lines.sort();
+    lines.join("\n") + "\n"
 }
 
 /// A case that says nothing about the provider, since something it needs was not there.
+#[derive(Clone, Debug)]
 pub struct NotRun {
     /// Id in the specification.
     pub id: &'static str,
     /// What would have been expected.
-    pub title: &'static str,
+    pub title: String,
     /// What was not there.
     pub why: String,
 }
@@ -140,22 +141,27 @@ fn junit_suite(xml: &mut String, suite: &Suite) {
             escape(outcome.title),
             outcome.elapsed.as_secs_f64()
         );
-        let _ = match &outcome.failure {
-            None => writeln!(xml, "/>"),
-            Some(failure) => writeln!(
+        xml.push_str(">\n");
+        if let Some(failure) = &outcome.failure {
+            let _ = writeln!(
                 xml,
-                ">\n      <failure message=\"{}\">{}</failure>\n    </testcase>",
+                "      <failure message=\"{}\">{}</failure>",
                 escape(failure.lines().next().unwrap_or_default()),
                 escape(failure)
-            ),
-        };
+            );
+        }
+        let story = escape(&outcome.story.join("\n"));
+        let _ = writeln!(
+            xml,
+            "      <system-out>{story}</system-out>\n    </testcase>"
+        );
     }
     for case in &suite.not_run {
         let _ = writeln!(
             xml,
             "    <testcase classname=\"{name}\" name=\"{} {}\" time=\"0\">\n      <skipped message=\"{}\"/>\n    </testcase>",
             escape(case.id),
-            escape(case.title),
+            escape(&case.title),
             escape(&case.why)
         );
     }
@@ -172,7 +178,7 @@ fn junit_suite(xml: &mut String, suite: &Suite) {
     xml.push_str("  </testsuite>\n");
 }
 
-/// The suite as JSON.
+/// The suite as JSON, its cases in order.
 pub fn json(suite: &Suite) -> Value {
     let ran = suite.outcomes.iter().map(|outcome| {
         json!({
@@ -182,6 +188,7 @@ pub fn json(suite: &Suite) -> Value {
             "verdict": if outcome.failure.is_none() { "pass" } else { "fail" },
             "milliseconds": outcome.elapsed.as_millis(),
             "finding": outcome.failure,
+            "calls": outcome.story,
         })
     });
     let not_run = suite.not_run.iter().map(|case| {
@@ -193,14 +200,16 @@ pub fn json(suite: &Suite) -> Value {
             "finding": case.why,
         })
     });
+    let mut cases: Vec<Value> = ran.chain(not_run).collect();
+    cases.sort_by_key(|case| case["id"].to_string());
     json!({
         "passed": suite.passed(),
         "error": suite.error,
-        "cases": ran.chain(not_run).collect::<Vec<_>>(),
+        "cases": cases,
     })
 }
 
-/// The suite as a page that needs no other file.
+/// The suite as a page that needs no other file, its cases in order. Calls and events of what held are folded.
 pub fn html(suite: &Suite) -> String {
     let summary = escape(&text_summary(suite));
     let mut page = format!(
@@ -209,31 +218,42 @@ pub fn html(suite: &Suite) -> String {
          </head><body>\n<h1>VSS hardware provider</h1>\n<p>{summary}</p>\n<table>\n\
          <tr><th>Case</th><th>Verdict</th><th>Time</th><th>Expected</th><th>Requirements</th></tr>\n"
     );
-    for outcome in &suite.outcomes {
-        let (verdict, finding) = match &outcome.failure {
-            None => ("pass", String::new()),
-            // The calls and events are part of it.
-            Some(finding) => ("fail", format!("<pre>{}</pre>", escape(finding))),
+    let ran = suite.outcomes.iter().map(|outcome| {
+        let (verdict, open) = match &outcome.failure {
+            None => ("pass", ""),
+            Some(_) => ("fail", " open"),
         };
+        let finding = outcome.failure.iter();
+        let finding: String = finding
+            .map(|finding| format!("<pre>{}</pre>", escape(finding)))
+            .collect();
+        let text = format!(
+            "{}{finding}<details{open}><summary>calls and events</summary><pre>{}</pre></details>",
+            escape(outcome.title),
+            escape(&outcome.story.join("\n"))
+        );
         let time = format!("{} ms", outcome.elapsed.as_millis());
-        let title = escape(outcome.title) + &finding;
-        row(&mut page, outcome.id, (verdict, verdict), &time, &title);
-    }
-    for case in &suite.not_run {
-        let title = format!("{}<br>{}", escape(case.title), escape(&case.why));
-        row(&mut page, case.id, ("not", "not run"), "", &title);
-    }
+        (
+            outcome.id,
+            row(outcome.id, (verdict, verdict), &time, &text),
+        )
+    });
+    let not_run = suite.not_run.iter().map(|case| {
+        let text = format!("{}<br>{}", escape(&case.title), escape(&case.why));
+        (case.id, row(case.id, ("not", "not run"), "", &text))
+    });
+    let mut rows: Vec<(&str, String)> = ran.chain(not_run).collect();
+    rows.sort();
+    page.extend(rows.into_iter().map(|(_, row)| row));
     page.push_str("</table>\n</body></html>\n");
     page
 }
 
-fn row(page: &mut String, id: &str, (class, verdict): (&str, &str), time: &str, title: &str) {
-    let shown = requirements(id);
-    let _ = writeln!(
-        page,
-        "<tr id=\"{id}\"><td>{id}</td><td class=\"{class}\">{verdict}</td><td>{time}</td><td>{title}</td><td>{}</td></tr>",
-        escape(shown)
-    );
+fn row(id: &str, (class, verdict): (&str, &str), time: &str, text: &str) -> String {
+    let shown = escape(requirements(id));
+    format!(
+        "<tr id=\"{id}\"><td>{id}</td><td class=\"{class}\">{verdict}</td><td>{time}</td><td>{text}</td><td>{shown}</td></tr>\n"
+    )
 }
 
 /// Text as XML 1.0 allows it in content and attributes; characters that XML cannot carry become `?`.
@@ -264,6 +284,7 @@ mod tests {
             title: "a & b",
             elapsed: Duration::from_millis(1500),
             failure: failure.map(str::to_owned),
+            story: vec!["OnLoad <S_OK>".to_owned()],
         }
     }
 
@@ -310,9 +331,12 @@ mod tests {
             "{xml}"
         );
         assert!(
-            xml.contains("name=\"T-001 a &amp; b\" time=\"1.500\"/>"),
+            xml.contains("name=\"T-001 a &amp; b\" time=\"1.500\">"),
             "{xml}"
         );
+        // Of both.
+        let calls = "<system-out>OnLoad &lt;S_OK&gt;</system-out>";
+        assert_eq!(xml.matches(calls).count(), 2, "{xml}");
     }
 
     #[test]
@@ -334,6 +358,7 @@ mod tests {
 
         assert!(line.starts_with("FAIL  T-001"), "{line}");
         assert!(line.contains("first") && line.contains("second"), "{line}");
+        assert!(line.ends_with("OnLoad <S_OK>"), "{line}");
     }
 
     #[test]
@@ -352,7 +377,7 @@ mod tests {
         let mut suite = suite("com", vec![outcome(None)]);
         suite.not_run.push(NotRun {
             id: "T-063",
-            title: "a set given up",
+            title: "a set given up".to_owned(),
             why: "cut <the> cable".to_owned(),
         });
 
@@ -372,28 +397,26 @@ mod tests {
     }
 
     #[test]
-    fn page_shows_finding_calls_and_requirements_of_what_failed() {
+    fn page_shows_calls_of_every_case_folded_unless_it_failed() {
+        let held = outcome(None);
         let failed = Outcome {
             id: "T-030",
-            ..outcome(Some("it said <no>\ncalls:\n  OnLoad"))
+            ..outcome(Some("it said <no>"))
         };
 
-        let page = html(&suite("com", vec![failed]));
+        let page = html(&suite("com", vec![failed, held]));
 
+        let calls = "<summary>calls and events</summary><pre>OnLoad &lt;S_OK&gt;</pre>";
+        let shown = |before: &str| page.contains(&format!("{before}{calls}"));
+        assert!(shown("a &amp; b<details>"), "{page}");
         assert!(
-            page.contains("it said &lt;no&gt;\ncalls:\n  OnLoad"),
+            shown("a &amp; b<pre>it said &lt;no&gt;</pre><details open>"),
             "{page}"
         );
         assert!(
             page.contains("class=\"fail\"") && page.contains("<td>ALS-6</td>"),
             "{page}"
         );
-    }
-
-    #[test]
-    fn every_case_has_its_requirements() {
-        for scenario in crate::scenarios::table() {
-            assert!(!requirements(scenario.id).is_empty(), "{}", scenario.id);
-        }
+        assert!(page.find("id=\"T-001\"") < page.find("id=\"T-030\""));
     }
 }

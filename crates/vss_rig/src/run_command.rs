@@ -1,14 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `shadowlun-rig run`: the specification's cases against any provider that an adapter file describes.
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use vss_rig::array::{Adapter, AdapterArray};
+use vss_rig::cases;
 use vss_rig::interrupt::Interrupt;
 use vss_rig::report::{self, NotRun, Suite};
 use vss_rig::scenarios::{self, Scenario};
+#[cfg(windows)]
+use vss_rig::this_machine::WindowsParts;
+#[cfg(target_os = "linux")]
 use vss_rig::wine::WindowsParts;
+
+pub(crate) const EXAMPLES: &str = "Examples:
+  shadowlun-rig run --list
+  shadowlun-rig run --clsid {8d0b2a53-94b6-4a2c-8f0e-61c5a3d97e14} --adapter anvil.toml
+  shadowlun-rig run --clsid {8d0b2a53-94b6-4a2c-8f0e-61c5a3d97e14} --adapter anvil.toml --case T-063 --case T-141
+  shadowlun-rig run --clsid {8d0b2a53-94b6-4a2c-8f0e-61c5a3d97e14} --adapter anvil.toml --junit rig.xml --html rig.html
+
+docs/rig.md explains the adapter file. On Windows the rig installs the provider on this very machine and works its array: take one that
+holds nothing else, and run as an administrator.
+
+Exit codes: 0 every case that ran held, 1 one did not, 2 the cases could not be tried or none of them can be here.";
 
 #[derive(clap::Args)]
 pub(crate) struct RunArguments {
@@ -27,28 +42,27 @@ pub(crate) struct RunArguments {
     /// Write a report for CI systems.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Write a page for people: each case with its verdict, and the calls and events of what failed.
+    /// Write a page for people: each case with its verdict, its calls and its events.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Print the report as JSON; progress goes to standard error.
     #[arg(long)]
     json: bool,
-    /// Folder of the rig's Windows programs. Default: `windows` beside the folder of this program.
+    /// Folder of the rig's Windows programs. Default: on Linux `windows` beside this program or its folder, on Windows the folder of this
+    /// program.
     #[arg(long, value_name = "DIR")]
     windows_dir: Option<PathBuf>,
 }
 
 /// Runs them; whether all held.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<bool> {
-    let scenarios = wanted(&arguments.cases)?;
+    let (scenarios, left_out) = wanted(&arguments.cases)?;
     let (Some(class), Some(adapter), false) = (arguments.clsid, &arguments.adapter, arguments.list)
     else {
-        print!("{}", report::list(&scenarios));
+        print!("{}", report::list(&scenarios, &left_out));
         return Ok(true);
     };
-    let interrupt = Interrupt::on_signals()?;
     let adapter = Adapter::read(adapter)?;
-    let parts = WindowsParts::find_without_provider(arguments.windows_dir.as_deref())?;
     let say = |line: String| match arguments.json {
         true => eprintln!("{line}"),
         false => println!("{line}"),
@@ -57,11 +71,10 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<bool> {
         array: "adapter",
         host: "com",
         outcomes: Vec::new(),
-        not_run: Vec::new(),
+        not_run: left_out,
         error: None,
     };
-    let tried = AdapterArray::start(&adapter, class, &parts, &interrupt)
-        .and_then(|array| judge(array, &scenarios, &interrupt, &mut suite, &say));
+    let tried = try_all(arguments, &adapter, class, &scenarios, &mut suite, &say);
     suite.error = tried.err().map(|error| format!("{error:#}"));
     say(report::text_summary(&suite));
     write(arguments.junit.as_deref(), || {
@@ -72,44 +85,55 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<bool> {
         println!("{:#}", report::json(&suite));
     }
     if let Some(error) = &suite.error {
-        anyhow::bail!("{error}");
+        bail!("{error}");
     }
+    ensure!(
+        !suite.outcomes.is_empty(),
+        "none of these cases can be run here; the report says why"
+    );
     Ok(suite.passed())
 }
 
-fn wanted(cases: &[String]) -> anyhow::Result<Vec<Scenario>> {
-    let is = |scenario: &Scenario, id: &String| scenario.id.eq_ignore_ascii_case(id);
-    let table = scenarios::table();
+fn wanted(cases: &[String]) -> anyhow::Result<(Vec<Scenario>, Vec<NotRun>)> {
+    let (mut scenarios, mut left_out) = (scenarios::table(), cases::left_out());
+    let is = |known: &str, id: &String| known.eq_ignore_ascii_case(id);
     for id in cases {
-        let known = table.iter().any(|scenario| is(scenario, id));
         ensure!(
-            known,
+            scenarios.iter().any(|case| is(case.id, id))
+                || left_out.iter().any(|case| is(case.id, id)),
             "there is no case {id}; `shadowlun-rig run --list` shows all"
         );
     }
-    let named = |scenario: &Scenario| cases.is_empty() || cases.iter().any(|id| is(scenario, id));
-    Ok(table.into_iter().filter(named).collect())
+    let is_named = |known: &str| cases.is_empty() || cases.iter().any(|id| is(known, id));
+    scenarios.retain(|case| is_named(case.id));
+    left_out.retain(|case| is_named(case.id));
+    Ok((scenarios, left_out))
 }
 
-fn judge(
-    array: AdapterArray,
+/// What was tried is in the suite, also when it had to be broken off.
+fn try_all(
+    arguments: &RunArguments,
+    adapter: &Adapter,
+    class: Uuid,
     scenarios: &[Scenario],
-    interrupt: &Interrupt,
     suite: &mut Suite,
     say: &dyn Fn(String),
 ) -> anyhow::Result<()> {
+    if scenarios.is_empty() {
+        return Ok(());
+    }
+    let interrupt = Interrupt::on_signals()?;
+    let parts = WindowsParts::find_without_provider(arguments.windows_dir.as_deref())?;
+    let array = AdapterArray::start(adapter, class, &parts, &interrupt)?;
     for scenario in scenarios {
         interrupt.check()?;
         let outcome = scenarios::run_one(&array, scenario)?;
         match array.take_cannot() {
             Some(why) => {
-                say(format!(
-                    "----  {:<6} not run: the adapter cannot {why}",
-                    scenario.id
-                ));
+                say(format!("----  {:<6} not run: {why}", scenario.id));
                 suite.not_run.push(NotRun {
                     id: scenario.id,
-                    title: scenario.title,
+                    title: scenario.title.to_owned(),
                     why,
                 });
             }

@@ -3,9 +3,13 @@
 //! installed, and a program that works the array.
 
 use super::{ArrayUnderTest, CREATOR, CopyKind, Fault, IMPORTER, ORIGINAL_BYTES, ORIGINAL_COUNT};
+use crate::com::ComProvider;
 use crate::host::ProviderHost;
 use crate::interrupt::Interrupt;
-use crate::wine::{WindowsParts, WineHost};
+#[cfg(windows)]
+use crate::this_machine::{ThisMachine as WindowsHost, WindowsParts};
+#[cfg(target_os = "linux")]
+use crate::wine::{WindowsParts, WineHost as WindowsHost};
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +20,14 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 use vss_provider::LunDescription;
+
+/// The hosts that the rig has: under Wine as many as it likes, on Windows the machine that it runs on.
+const HOSTS: &[&str] = match cfg!(windows) {
+    true => &[CREATOR],
+    false => &[CREATOR, IMPORTER],
+};
+/// Whether a host goes away with the rig, with all that was installed on it.
+const IS_DISPOSABLE: bool = !cfg!(windows);
 
 /// The adapter file.
 #[derive(Clone, Debug, Deserialize)]
@@ -103,7 +115,7 @@ impl Worker {
     fn start(adapter: &Adapter) -> anyhow::Result<Self> {
         let (program, arguments) = adapter.array.command.split_first().context("no program")?;
         // A path is the adapter's; a name alone is looked for as a shell would.
-        let at = match program.contains('/') {
+        let at = match program.contains(std::path::is_separator) {
             true => adapter.folder.join(program),
             false => program.into(),
         };
@@ -134,8 +146,9 @@ impl Worker {
                 .with_context(|| format!("the adapter's answer to {question} has another form")),
             Ok(Reply::Error(why)) => bail!("the adapter failed at {question}: {why}"),
             Ok(Reply::Cannot(what)) => {
-                self.cannot = Some(what.clone());
-                bail!("the adapter cannot do this: {what}")
+                let why = format!("the adapter cannot {what}");
+                self.cannot = Some(why.clone());
+                bail!("{why}")
             }
             Err(error) => {
                 let why = format!("the adapter's program gave no answer to {question}: {error:#}");
@@ -147,11 +160,14 @@ impl Worker {
 
     fn exchange(&mut self, question: &Value) -> anyhow::Result<Reply> {
         let input = self.input.as_mut().context("its input is closed")?;
-        writeln!(input, "{question}")?;
-        input.flush()?;
+        let sent = writeln!(input, "{question}").and_then(|()| input.flush());
         let mut line = String::new();
-        ensure!(self.output.read_line(&mut line)? > 0, "it has ended");
-        Ok(serde_json::from_str(&line)?)
+        // One that has ended takes no question.
+        if sent.is_err() || self.output.read_line(&mut line)? == 0 {
+            self.input = None;
+            bail!("it has ended ({})", self.child.wait()?);
+        }
+        serde_json::from_str(&line).with_context(|| format!("it wrote {:?}", line.trim_end()))
     }
 }
 
@@ -163,20 +179,94 @@ impl Drop for Worker {
     }
 }
 
-/// The vendor's array, with the vendor's provider on two Windows hosts.
+/// A Windows host with the vendor's provider on it.
+struct ProviderHostMachine {
+    name: &'static str,
+    /// `None` once it has ended in order.
+    host: Option<WindowsHost>,
+    uninstall: Vec<String>,
+}
+
+impl ProviderHostMachine {
+    /// Starts a host, has the adapter put the provider's files there, and installs it.
+    fn start(
+        name: &'static str,
+        adapter: &Adapter,
+        parts: &WindowsParts,
+        worker: &mut Worker,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
+        let host = WindowsHost::without_provider(parts, &adapter.provider.event_file, interrupt)?;
+        worker.ask::<Value>(&json!({"do": "host", "host": name, "drive_c": host.drive_c()}))?;
+        let machine = Self {
+            name,
+            host: Some(host),
+            uninstall: adapter.provider.uninstall.clone(),
+        };
+        run(machine.host()?, &adapter.provider.install).context("provider.install")?;
+        Ok(machine)
+    }
+
+    /// Activates the provider. Where that fails, what VSS has registered tells a wrong class from an installation that does nothing.
+    fn load(&self, class: Uuid) -> anyhow::Result<ComProvider> {
+        let host = self.host()?;
+        host.load_class(class).with_context(|| {
+            let known = host.providers().map(|known| match known.is_empty() {
+                true => "VSS has no provider registered".to_owned(),
+                false => format!("VSS has registered: {}", known.join("; ")),
+            });
+            let known = known.unwrap_or_else(|error| format!("{error:#}"));
+            format!("on {}, after provider.install: {known}", self.name)
+        })
+    }
+
+    fn host(&self) -> anyhow::Result<&WindowsHost> {
+        self.host.as_ref().context("the host has ended")
+    }
+
+    fn end(mut self) -> anyhow::Result<()> {
+        let Some(host) = self.host.take() else {
+            return Ok(());
+        };
+        let uninstalled = run(&host, &self.uninstall).context("provider.uninstall");
+        let ended = host.end();
+        uninstalled.and(ended).context(self.name)
+    }
+}
+
+impl Drop for ProviderHostMachine {
+    /// A run that was broken off leaves no provider on a machine that stays.
+    fn drop(&mut self) {
+        if let Some(host) = self.host.take()
+            && !IS_DISPOSABLE
+            && let Err(error) = run(&host, &self.uninstall)
+        {
+            eprintln!("the provider could not be uninstalled: {error:#}");
+        }
+    }
+}
+
+fn run(host: &WindowsHost, command: &[String]) -> anyhow::Result<()> {
+    let (program, arguments) = command.split_first().context("no program")?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    host.run_program(program, &arguments)
+}
+
+/// The vendor's array, with the vendor's provider on each host that the rig has.
 pub struct AdapterArray {
     // Dropped in this order: the providers' hosts, then the array.
-    creator: WineHost,
-    importer: WineHost,
+    hosts: Vec<ProviderHostMachine>,
     worker: Mutex<Worker>,
     class: Uuid,
     originals: Vec<LunDescription>,
-    uninstall: Vec<String>,
     copy_kind: CopyKind,
 }
 
 impl AdapterArray {
-    /// Has the array made, and the provider installed on both hosts.
+    /// Has the array made, and the provider installed on the hosts.
+    ///
+    /// # Errors
+    /// Something of it failed.
     pub fn start(
         adapter: &Adapter,
         class: Uuid,
@@ -186,29 +276,20 @@ impl AdapterArray {
         let mut worker = Worker::start(adapter)?;
         worker.ask::<Value>(&json!({
             "do": "start",
-            "hosts": [CREATOR, IMPORTER],
+            "hosts": HOSTS,
             "luns": ORIGINAL_COUNT,
             "lun_bytes": ORIGINAL_BYTES,
         }))?;
-        let mut ready = |name: &str| -> anyhow::Result<WineHost> {
-            let event_file = &adapter.provider.event_file;
-            let host = WineHost::without_provider(parts, event_file, interrupt)?;
-            worker.ask::<Value>(&json!({
-                "do": "host",
-                "host": name,
-                "drive_c": host.drive_c(),
-            }))?;
-            run(&host, &adapter.provider.install)?;
-            Ok(host)
-        };
-        let (creator, importer) = (ready(CREATOR)?, ready(IMPORTER)?);
+        let mut hosts = Vec::new();
+        for name in HOSTS {
+            let host = ProviderHostMachine::start(name, adapter, parts, &mut worker, interrupt);
+            hosts.push(host.with_context(|| format!("host {name}"))?);
+        }
         let mut array = Self {
-            creator,
-            importer,
+            hosts,
             worker: Mutex::new(worker),
             class,
             originals: Vec::new(),
-            uninstall: adapter.provider.uninstall.clone(),
             copy_kind: adapter.array.copies,
         };
         array.originals = array.disks(CREATOR)?;
@@ -220,18 +301,19 @@ impl AdapterArray {
         Ok(array)
     }
 
-    /// What the adapter was asked since the last call and cannot do: the case that asked says nothing about the provider.
+    /// What was asked since the last call and cannot be done: the case that asked says nothing about the provider.
     pub fn take_cannot(&self) -> Option<String> {
         self.worker().cannot.take()
     }
 
-    /// Uninstalls the provider and ends both hosts, and looks that nothing is left of them.
+    /// Uninstalls the provider and ends the hosts, and looks that nothing is left of them.
+    ///
+    /// # Errors
+    /// Something is.
     pub fn end(self) -> anyhow::Result<()> {
-        for host in [self.creator, self.importer] {
-            run(&host, &self.uninstall).context("uninstalling")?;
-            host.end()?;
-        }
-        Ok(())
+        self.hosts
+            .into_iter()
+            .try_for_each(ProviderHostMachine::end)
     }
 
     fn worker(&self) -> MutexGuard<'_, Worker> {
@@ -241,12 +323,22 @@ impl AdapterArray {
     fn ask<T: DeserializeOwned>(&self, question: &Value) -> anyhow::Result<T> {
         self.worker().ask(question)
     }
-}
 
-fn run(host: &WineHost, command: &[String]) -> anyhow::Result<()> {
-    let (program, arguments) = command.split_first().context("no program")?;
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    host.run_program(program, &arguments)
+    /// As [`Self::ask`], about a host.
+    fn ask_of<T: DeserializeOwned>(&self, host: &str, question: &Value) -> anyhow::Result<T> {
+        self.machine(host)?;
+        self.ask(question)
+    }
+
+    /// One that is not there leaves [`Self::take_cannot`].
+    fn machine(&self, name: &str) -> anyhow::Result<&ProviderHostMachine> {
+        let found = self.hosts.iter().find(|host| host.name == name);
+        found.with_context(|| {
+            let why = "there is no second Windows host: on Windows the rig has the machine that it runs on";
+            self.worker().cannot = Some(why.to_owned());
+            why
+        })
+    }
 }
 
 impl ArrayUnderTest for AdapterArray {
@@ -258,13 +350,16 @@ impl ArrayUnderTest for AdapterArray {
         true
     }
 
-    fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>> {
-        let host = match host {
-            CREATOR => &self.creator,
-            IMPORTER => &self.importer,
-            _ => bail!("no host {host}"),
+    fn failure(&self) -> Option<String> {
+        let of = |machine: &ProviderHostMachine| {
+            let why = machine.host.as_ref()?.failure()?;
+            Some(format!("{}: {why}", machine.name))
         };
-        Ok(Box::new(host.load_class(self.class)?))
+        self.hosts.iter().find_map(of)
+    }
+
+    fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>> {
+        Ok(Box::new(self.machine(host)?.load(self.class)?))
     }
 
     fn originals(&self) -> &[LunDescription] {
@@ -272,7 +367,7 @@ impl ArrayUnderTest for AdapterArray {
     }
 
     fn disks(&self, host: &str) -> anyhow::Result<Vec<LunDescription>> {
-        self.ask(&json!({"do": "disks", "host": host}))
+        self.ask_of(host, &json!({"do": "disks", "host": host}))
     }
 
     fn lun_count(&self) -> anyhow::Result<usize> {
@@ -282,14 +377,15 @@ impl ArrayUnderTest for AdapterArray {
     fn write_and_read_back(&self, host: &str, disk: &LunDescription) -> anyhow::Result<()> {
         let contents = Uuid::new_v4().simple().to_string();
         let question = json!({"do": "write", "host": host, "disk": disk, "contents": contents});
-        self.ask::<Value>(&question)?;
+        self.ask_of::<Value>(host, &question)?;
         let read = self.contents(host, disk)?;
         ensure!(read == contents.as_bytes(), "the disk did not keep a write");
         Ok(())
     }
 
     fn contents(&self, host: &str, disk: &LunDescription) -> anyhow::Result<Vec<u8>> {
-        let contents: String = self.ask(&json!({"do": "read", "host": host, "disk": disk}))?;
+        let question = json!({"do": "read", "host": host, "disk": disk});
+        let contents: String = self.ask_of(host, &question)?;
         Ok(contents.into_bytes())
     }
 

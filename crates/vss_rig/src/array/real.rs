@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::{
-    ArrayUnderTest, Binaries, CREATOR, Daemon, Fault, Host, HostKind, IMPORTER, ORIGINAL_COUNT,
-    Windows, lun_id,
+    ArrayUnderTest, Binaries, CREATOR, Daemon, Fault, Host, IMPORTER, ORIGINAL_COUNT, Windows,
 };
 use crate::description::{SeenDisk, disks};
 use crate::host::ProviderHost;
@@ -9,8 +8,9 @@ use crate::in_process::InProcess;
 use crate::initiator::Initiator;
 use crate::interrupt::Interrupt;
 use crate::relay::Relay;
+use crate::wine::WindowsParts;
 use anyhow::{Context as _, ensure};
-use array_api::{Enrolment, HttpsArray};
+use array_api::{Enrolment, HttpsArray, LunId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vss_provider::LunDescription;
@@ -20,6 +20,15 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where [`ArrayUnderTest::write_and_read_back`] writes.
 const SCRATCH_OFFSET: u64 = 512 << 20;
 const SCRATCH_BYTES: usize = 64 << 10;
+
+/// Where the providers of a [`RealArray`] run.
+#[derive(Clone, Debug)]
+pub enum HostKind {
+    /// The provider's core in the rig's own process.
+    InProcess,
+    /// The provider's executable behind COM, on Windows hosts made of these parts.
+    Com(WindowsParts),
+}
 
 /// `shadowlund` with a store in a scratch folder: management over HTTPS through a relay, disks over iSCSI.
 pub struct RealArray {
@@ -114,9 +123,28 @@ fn find<'a>(seen: &'a [SeenDisk], disk: &LunDescription) -> anyhow::Result<&'a S
         .context("the disk is not there")
 }
 
+/// The LUN of ours that a description is about, by its T10 vendor designator.
+pub fn lun_id(description: &LunDescription) -> Option<LunId> {
+    description.identifiers.iter().find_map(|identifier| {
+        array_api::LunIdentity::lun_id(&array_api::Designator {
+            code_set: u8::try_from(identifier.code_set).ok()?,
+            kind: u8::try_from(identifier.kind).ok()?,
+            bytes: identifier.bytes.clone(),
+        })
+    })
+}
+
 impl ArrayUnderTest for RealArray {
     fn windows(&self) -> Option<&Windows> {
         self.windows.as_ref()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.windows.as_ref()?.failure()
+    }
+
+    fn releases_late(&self) -> bool {
+        self.windows.is_some()
     }
 
     fn provider(&self, host: &str) -> anyhow::Result<Box<dyn ProviderHost>> {

@@ -266,11 +266,11 @@ fn t141(stage: &Stage<'_>) -> anyhow::Result<()> {
     // Transportable: no LocateLuns at creation (4.1, step 15b).
     set.step(stage.provider(), Point::Prefinal)?;
     set.step(stage.provider(), Point::Created)?;
-    let importer = stage.array().provider(IMPORTER)?;
+    let importer = stage.load(IMPORTER)?;
     let targets = set.targets();
     let code = importer.locate_luns(&targets);
     expect_of(
-        &*importer,
+        &importer,
         "LocateLuns on the other host",
         code,
         Hresult::S_OK,
@@ -280,7 +280,7 @@ fn t141(stage: &Stage<'_>) -> anyhow::Result<()> {
             .disk_like(IMPORTER, target)?
             .context("the copy did not come up on the other host")?;
         stage.array().write_and_read_back(IMPORTER, &disk)?;
-        let filled = fill_in(&*importer, &disk)?;
+        let filled = fill_in(&importer, &disk)?;
         expect_same_lun("FillInLunInfo on the other host", &filled, target)?;
         ensure!(
             stage.disk_like(CREATOR, target)?.is_none(),
@@ -288,7 +288,7 @@ fn t141(stage: &Stage<'_>) -> anyhow::Result<()> {
         );
         let code = importer.on_lun_empty(&filled);
         expect_of(
-            &*importer,
+            &importer,
             "OnLunEmpty on the other host",
             code,
             Hresult::S_OK,

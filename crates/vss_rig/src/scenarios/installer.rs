@@ -3,9 +3,10 @@
 
 use super::stage::expect;
 use super::{Scenario, Stage};
+use crate::CommandOutput;
 use crate::demo::{CLASS_ID, PROVIDER_ID};
 use crate::host::ProviderHost as _;
-use crate::wine::{CommandOutput, Hosting, WineHost};
+use crate::wine::{Hosting, WineHost};
 use anyhow::{Context as _, bail, ensure};
 use std::collections::BTreeSet;
 use uuid::Uuid;

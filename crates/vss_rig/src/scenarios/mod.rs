@@ -4,11 +4,14 @@
 //! One table names them; the same table runs against every array and every kind of host. Each scenario leaves as many LUNs
 //! on the array as it found; the runner checks that ("no leak").
 
+#[cfg(target_os = "linux")]
 mod border;
 mod commit;
+#[cfg(target_os = "linux")]
 mod echo;
 mod faults;
 mod importing;
+#[cfg(target_os = "linux")]
 mod installer;
 mod load;
 mod prepare;
@@ -24,6 +27,7 @@ pub use stage::Stage;
 
 use crate::array::ArrayUnderTest;
 use crate::host::ProviderHost as _;
+#[cfg(target_os = "linux")]
 use crate::interrupt::Interrupt;
 use anyhow::bail;
 use std::time::{Duration, Instant};
@@ -62,7 +66,8 @@ pub fn table() -> Vec<Scenario> {
     table
 }
 
-/// The scenarios that need Windows hosts: what COM, registration and processes add.
+/// The scenarios that need Windows hosts with this project's provider: what COM, registration and processes add.
+#[cfg(target_os = "linux")]
 pub fn windows_table() -> Vec<Scenario> {
     [border::SCENARIOS, installer::SCENARIOS].concat()
 }
@@ -78,12 +83,15 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// What was wrong; `None` when it held.
     pub failure: Option<String>,
+    /// The calls and the events, in the order in which the rig saw them.
+    pub story: Vec<String>,
 }
 
 /// Runs the scenarios whose id is in `only` (all when empty), and tells `progress` of each.
 ///
 /// # Errors
 /// Only when the fixture itself fails or a signal came; a scenario that fails is an [`Outcome`].
+#[cfg(target_os = "linux")]
 pub fn run_all(
     array: &dyn ArrayUnderTest,
     only: &[String],
@@ -119,10 +127,10 @@ pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Resul
     let result = (scenario.run)(&stage);
     array.heal();
     let findings = stage.provider().findings();
-    let calls = stage.trace();
+    let story = stage.story().clone();
     let failure = stage.provider().failure();
-    if let Some(why) = failure.or_else(|| array.windows()?.failure()) {
-        bail!("{}: {why}\ncalls:\n{calls}", scenario.id);
+    if let Some(why) = failure.or_else(|| array.failure()) {
+        bail!("{}: {why}\n{}", scenario.id, story.lines().join("\n"));
     }
     // The last Release: what the scenario left in progress has to go with it (LOAD-10).
     drop(stage);
@@ -132,10 +140,10 @@ pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Resul
     };
     let lun_count_after = stage::settled_lun_count(array, lun_count_before, patience)?;
     let failure = match result {
-        Err(error) => Some(format!("{error:#}\ncalls:\n{calls}")),
-        Ok(()) if !findings.is_empty() => Some(format!("{}\ncalls:\n{calls}", findings.join("\n"))),
+        Err(error) => Some(format!("{error:#}")),
+        Ok(()) if !findings.is_empty() => Some(findings.join("\n")),
         Ok(()) if lun_count_after != lun_count_before => Some(format!(
-            "leak: {lun_count_before} LUNs before, {lun_count_after} after\ncalls:\n{calls}"
+            "leak: {lun_count_before} LUNs before, {lun_count_after} after"
         )),
         Ok(()) => None,
     };
@@ -144,5 +152,6 @@ pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Resul
         title: scenario.title,
         elapsed: start.elapsed(),
         failure,
+        story: story.lines(),
     })
 }

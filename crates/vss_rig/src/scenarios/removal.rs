@@ -131,10 +131,10 @@ fn t193(stage: &Stage<'_>) -> anyhow::Result<()> {
 fn t196(stage: &Stage<'_>) -> anyhow::Result<()> {
     let set = stage.driven(&[&[0]], Point::Created)?;
     let target = set.targets().remove(0);
-    let importer = stage.array().provider(IMPORTER)?;
+    let importer = stage.load(IMPORTER)?;
     let code = importer.locate_luns(std::slice::from_ref(&target));
     expect_of(
-        &*importer,
+        &importer,
         "LocateLuns on the other host",
         code,
         Hresult::S_OK,
@@ -151,7 +151,7 @@ fn t196(stage: &Stage<'_>) -> anyhow::Result<()> {
     );
     let code = importer.on_lun_empty(&target);
     expect_of(
-        &*importer,
+        &importer,
         "OnLunEmpty on the other host",
         code,
         Hresult::S_OK,

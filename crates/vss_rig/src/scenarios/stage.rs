@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use crate::array::{ArrayUnderTest, CREATOR, Windows, is_same_lun};
-use crate::host::{LoggedEvent, ProviderHost, Recorded};
+#[cfg(target_os = "linux")]
+use crate::array::Windows;
+use crate::array::{ArrayUnderTest, CREATOR, is_same_lun};
+use crate::host::{LoggedEvent, ProviderHost, Recorded, Story};
 use crate::sequence::{Point, ShadowSet};
 use anyhow::{Context as _, bail, ensure};
 use std::time::{Duration, Instant};
@@ -23,13 +25,19 @@ pub(super) const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 pub struct Stage<'a> {
     array: &'a dyn ArrayUnderTest,
     provider: Recorded,
+    story: Story,
 }
 
 impl<'a> Stage<'a> {
     /// Loads a provider on the creating host.
     pub fn new(array: &'a dyn ArrayUnderTest) -> anyhow::Result<Self> {
-        let provider = Recorded::new(array.provider(CREATOR)?);
-        Ok(Self { array, provider })
+        let story = Story::default();
+        let provider = Recorded::new(array.provider(CREATOR)?).with_story(&story, "");
+        Ok(Self {
+            array,
+            provider,
+            story,
+        })
     }
 
     /// The array.
@@ -38,6 +46,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The Windows hosts, for the scenarios of [`super::windows_table`].
+    #[cfg(target_os = "linux")]
     pub fn windows(&self) -> anyhow::Result<&'a Windows> {
         self.array.windows().context("there are no Windows hosts")
     }
@@ -49,7 +58,12 @@ impl<'a> Stage<'a> {
 
     /// Another provider, freshly loaded on `host`.
     pub fn load(&self, host: &str) -> anyhow::Result<Recorded> {
-        Ok(Recorded::new(self.array.provider(host)?))
+        let provider = Recorded::new(self.array.provider(host)?);
+        let name = match host {
+            CREATOR => "(another object) ".to_owned(),
+            _ => format!("({host}) "),
+        };
+        Ok(provider.with_story(&self.story, &name))
     }
 
     /// Makes a call and checks that it keeps within its time (TIME-9). The machine's own slowness is not judged.
@@ -157,23 +171,9 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The calls so far and the events since they were last looked at, one a line.
-    pub fn trace(&self) -> String {
-        let events = self.provider.take_events().into_iter();
-        let events = events.map(|event| format!("  event {}\n", event.text));
-        self.provider
-            .calls()
-            .iter()
-            .map(|call| {
-                let flag = match call.supported {
-                    Some(true) => " TRUE",
-                    Some(false) => " FALSE",
-                    None => "",
-                };
-                format!("  {} {}{flag}\n", call.method, call.code)
-            })
-            .chain(events)
-            .collect()
+    /// The calls and events so far, of all providers.
+    pub fn story(&self) -> &Story {
+        &self.story
     }
 }
 

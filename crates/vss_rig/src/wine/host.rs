@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use super::agent::{self, Agent};
+use super::WindowsParts;
 use super::keeper;
 use super::store::Run;
 use super::usage::ProcessUse;
-use super::{CommandOutput, EventFile, WindowsParts};
+use crate::CommandOutput;
 use crate::com::ComProvider;
 use crate::interrupt::Interrupt;
-use crate::process::Service;
+use crate::standin::StandIn;
 use anyhow::{Context as _, bail, ensure};
 use array_api::Enrolment;
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 use uuid::Uuid;
-use vss_standin::wire::{Answer, COOKIE_VARIABLE, ObjectId, Order, Server};
+use vss_standin::wire::{Answer, Order};
 
 const STANDIN: &str = r"C:\rig\vss_standin.exe";
 const PROVIDER: &str = r"C:\Program Files\Shadowlun\shadowlun-provider.exe";
@@ -24,15 +23,12 @@ const DATA_FOLDER: &str = "ProgramData/Shadowlun";
 const EVENT_FILE: &str = "events.jsonl";
 /// How long a command of the provider may take: stopping a service has a limit of its own within.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
-/// How long the stand-in may take to end by itself.
-const GOODBYE: Duration = Duration::from_secs(5);
 
 /// One Windows host: a Wine prefix with the stand-in for VSS, and the provider's files copied but not installed.
 ///
 /// Dropping it ends everything in the prefix and removes it.
 pub struct WineHost {
-    agent: Arc<Agent>,
-    standin: Service,
+    standin: StandIn,
     run: Run,
     interrupt: Interrupt,
     /// What VSS has registered, once somebody asked; an installer changes it.
@@ -87,10 +83,8 @@ impl WineHost {
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
         let run = Run::start(parts, interrupt)?;
-        let (standin, agent) = start_standin(&run, interrupt)?;
         Ok(Self {
-            agent: Arc::new(agent),
-            standin,
+            standin: start_standin(&run, interrupt)?,
             run,
             interrupt: interrupt.clone(),
             class: Mutex::default(),
@@ -107,9 +101,8 @@ impl WineHost {
         arguments: &[&str],
         stdin: Option<&str>,
     ) -> anyhow::Result<CommandOutput> {
-        self.run
-            .prefix
-            .run(&self.interrupt, COMMAND_LIMIT, PROVIDER, arguments, stdin)
+        let prefix = &self.run.prefix;
+        prefix.run(&self.interrupt, COMMAND_LIMIT, PROVIDER, arguments, stdin)
     }
 
     /// Drive C: as Linux sees it.
@@ -121,13 +114,7 @@ impl WineHost {
     pub fn run_program(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
         let prefix = &self.run.prefix;
         let output = prefix.run(&self.interrupt, COMMAND_LIMIT, program, arguments, None)?;
-        let text = output.text.trim();
-        ensure!(
-            output.code == 0,
-            "{program} ended with {}: {text}",
-            output.code
-        );
-        Ok(())
+        output.expect_success(program)
     }
 
     /// `shadowlun-provider install`, which has to succeed.
@@ -148,14 +135,7 @@ impl WineHost {
     fn succeed(&self, arguments: &[&str], stdin: Option<&str>) -> anyhow::Result<()> {
         *self.class() = None;
         let output = self.provider_command(arguments, stdin)?;
-        ensure!(
-            output.code == 0,
-            "`shadowlun-provider {}` ended with {}: {}",
-            arguments.join(" "),
-            output.code,
-            output.text.trim()
-        );
-        Ok(())
+        output.expect_success(&format!("`shadowlun-provider {}`", arguments.join(" ")))
     }
 
     /// Activates the provider that VSS has registered, as VSS does.
@@ -165,23 +145,7 @@ impl WineHost {
 
     /// Activates a provider by its class.
     pub fn load_class(&self, class: Uuid) -> anyhow::Result<ComProvider> {
-        // What is logged from here on is this object's.
-        let events = EventFile::from_here(&self.event_file());
-        let object = self.activate(class)?;
-        Ok(ComProvider::new(Arc::clone(&self.agent), object, events))
-    }
-
-    fn activate(&self, class: Uuid) -> anyhow::Result<ObjectId> {
-        let answer = self.order(Order::Activate {
-            class,
-            server: Server::Local,
-        })?;
-        ensure!(
-            answer.code == 0,
-            "CoCreateInstance of {class} gave {:#010x}",
-            answer.code
-        );
-        answer.object.context("the stand-in gave no object")
+        self.standin.load(class, &self.event_file())
     }
 
     /// The class that VSS activates for the only provider that it knows.
@@ -206,12 +170,12 @@ impl WineHost {
 
     /// Has the stand-in do something.
     pub(crate) fn order(&self, order: Order) -> anyhow::Result<Answer> {
-        self.agent.order(order)
+        self.standin.order(order)
     }
 
     /// Why an order could not be carried out, if one could not.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.agent.failure()
+        self.standin.failure()
     }
 
     fn event_file(&self) -> PathBuf {
@@ -225,13 +189,7 @@ impl WineHost {
 
     /// What VSS knows of its providers, one text each: `{id} | name | type | version | {version id} | {class id}`.
     pub fn providers(&self) -> anyhow::Result<Vec<String>> {
-        let answer = self.order(Order::Providers)?;
-        ensure!(
-            answer.code == 0,
-            "QueryProviders gave {:#010x}",
-            answer.code
-        );
-        Ok(answer.texts)
+        self.standin.providers()
     }
 
     /// WINEPREFIX of the host; it goes with the host.
@@ -265,9 +223,7 @@ impl WineHost {
     /// Kills the stand-in (SIGKILL), as if VSS had died, and starts another one. What it held is lost to the rig.
     pub fn restart_standin(&mut self) -> anyhow::Result<()> {
         keeper::kill(self.standin.pid(), &self.interrupt)?;
-        let (standin, agent) = start_standin(&self.run, &self.interrupt)?;
-        self.standin = standin;
-        self.agent = Arc::new(agent);
+        self.standin = start_standin(&self.run, &self.interrupt)?;
         Ok(())
     }
 
@@ -294,20 +250,11 @@ impl WineHost {
 
     /// Ends everything of the prefix, checks that nothing is left, and removes it.
     pub fn end(mut self) -> anyhow::Result<()> {
-        self.agent.close();
-        self.standin.wait(GOODBYE);
+        self.standin.close();
         self.run.end()
     }
 }
 
-fn start_standin(run: &Run, interrupt: &Interrupt) -> anyhow::Result<(Service, Agent)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let cookie = Uuid::new_v4().simple().to_string();
-    let mut command = run.prefix.command(STANDIN)?;
-    command
-        .args(["agent", &agent::address(&listener)?])
-        .env(COOKIE_VARIABLE, &cookie);
-    let mut standin = Service::start("the stand-in", command, &run.prefix.log())?;
-    let agent = Agent::accept(&listener, &cookie, &mut standin, interrupt)?;
-    Ok((standin, agent))
+fn start_standin(run: &Run, interrupt: &Interrupt) -> anyhow::Result<StandIn> {
+    StandIn::start(run.prefix.command(STANDIN)?, &run.prefix.log(), interrupt)
 }

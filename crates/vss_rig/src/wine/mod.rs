@@ -7,8 +7,6 @@
 //!
 //! **What Wine cannot show** is listed in the README: access checks, the event log read back, and more.
 
-mod agent;
-mod events;
 mod host;
 mod keeper;
 mod parts;
@@ -16,13 +14,11 @@ mod programs;
 mod store;
 mod usage;
 
-pub(crate) use agent::Agent;
-pub(crate) use events::EventFile;
 pub use host::{Hosting, WineHost};
 pub use parts::WindowsParts;
-pub use programs::CommandOutput;
 pub use usage::ProcessUse;
 
+use crate::CommandOutput;
 use crate::interrupt::Interrupt;
 use anyhow::Context as _;
 use std::time::Duration;

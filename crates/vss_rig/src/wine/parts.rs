@@ -15,7 +15,7 @@ impl WindowsParts {
     /// The product.
     pub(super) const PROVIDER: [&str; 2] = ["shadowlun-provider.exe", "shadowlun-messages.dll"];
 
-    /// Finds them in `folder`, or in the folder `windows` beside the folder of the running program.
+    /// Finds them in `folder`, or in the folder `windows` beside the running program (as packages have it) or beside its folder.
     ///
     /// # Errors
     /// With the command that makes them, when one is missing.
@@ -36,7 +36,11 @@ impl WindowsParts {
             Some(folder) => folder.to_owned(),
             None => {
                 let programs = crate::array::beside(&std::env::current_exe()?);
-                programs.parent().unwrap_or(&programs).join("windows")
+                let packaged = programs.join("windows");
+                match packaged.is_dir() {
+                    true => packaged,
+                    false => programs.parent().unwrap_or(&programs).join("windows"),
+                }
             }
         };
         for name in names {

@@ -1,26 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::keeper::pids_of;
+use crate::CommandOutput;
 use crate::interrupt::Interrupt;
-use crate::process::find_tool;
+use crate::process::{append, find_tool, run_windows_program, wait_for};
 use anyhow::{Context as _, bail};
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Where Debian keeps Wine's own programs; what it puts into PATH are scripts around them.
 const DEBIAN: &str = "/usr/lib/wine";
-
-/// What a Windows program left.
-#[derive(Clone, Debug)]
-pub struct CommandOutput {
-    /// Exit code.
-    pub code: i32,
-    /// Standard output and standard error, with line ends of Linux.
-    pub text: String,
-}
 
 /// Wine's loader and its server.
 #[derive(Clone, Debug)]
@@ -98,8 +87,7 @@ impl Prefix {
             .arg(program)
             .stdin(Stdio::null())
             .stdout(append(&self.log())?)
-            .stderr(append(&self.log())?)
-            .process_group(0);
+            .stderr(append(&self.log())?);
         Ok(command)
     }
 
@@ -112,52 +100,9 @@ impl Prefix {
         arguments: &[&str],
         input: Option<&str>,
     ) -> anyhow::Result<CommandOutput> {
-        let output = tempfile::NamedTempFile::new_in(&self.folder)?;
         let mut command = self.command(program)?;
-        command
-            .args(arguments)
-            .stdout(append(output.path())?)
-            .stderr(append(output.path())?);
-        if input.is_some() {
-            command.stdin(Stdio::piped());
-        }
-        let code = self.wait_for(interrupt, limit, command, input)?;
-        let bytes = std::fs::read(output.path())?;
-        Ok(CommandOutput {
-            code,
-            text: String::from_utf8_lossy(&bytes).replace("\r\n", "\n"),
-        })
-    }
-
-    fn wait_for(
-        &self,
-        interrupt: &Interrupt,
-        limit: Duration,
-        mut command: Command,
-        input: Option<&str>,
-    ) -> anyhow::Result<i32> {
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.programs.wine.display()))?;
-        if let (Some(mut pipe), Some(input)) = (child.stdin.take(), input) {
-            // A program that reads no input has closed its end; its exit code says more.
-            let _ = pipe.write_all(input.as_bytes());
-        }
-        let ended = interrupt.wait_until(limit, || !matches!(child.try_wait(), Ok(None)));
-        if !matches!(ended, Ok(true)) {
-            let _ = child.kill();
-        }
-        let status = child.wait()?;
-        if !ended? {
-            bail!(
-                "a Windows program did not end within {} s: {:?}",
-                limit.as_secs(),
-                command.get_args().collect::<Vec<_>>()
-            );
-        }
-        status
-            .code()
-            .with_context(|| format!("a Windows program ended with {status}"))
+        command.args(arguments);
+        run_windows_program(command, &self.folder, interrupt, limit, input)
     }
 
     /// Waits until nothing runs in the prefix any more and the registry is on disk.
@@ -168,9 +113,8 @@ impl Prefix {
             .arg("-w")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0);
-        match self.wait_for(interrupt, limit, command, None)? {
+            .stderr(Stdio::null());
+        match wait_for(interrupt, limit, command, None)? {
             0 => Ok(()),
             code => bail!("wineserver -w ended with {code}"),
         }
@@ -210,12 +154,4 @@ pub(super) fn environment(
         .env("HOME", "/nonexistent")
         .env_remove("DISPLAY")
         .env_remove("WAYLAND_DISPLAY");
-}
-
-fn append(file: &Path) -> anyhow::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(file)
-        .with_context(|| format!("cannot open {}", file.display()))
 }

@@ -2,18 +2,22 @@
 //! Works the example's array for the rig (`docs/rig.md`): a line of JSON in, a line out. Its argument is the provider's executable; others are
 //! programs to put beside it.
 //!
-//! Makes a fresh array in a temporary folder, and removes it when its input ends.
+//! Makes a fresh array in a temporary folder. When its input ends it removes that and what it put on hosts.
 
 use array_api::{Array, ArrayError, Designator, LunId, LunIdentity, LunInfo};
 use serde_json::{Value, json};
-use std::io::{BufRead as _, Write as _};
+use std::io::{BufRead as _, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 use vendor_provider::{FolderArray, State, anvil_lun};
 
 const WITHIN: Duration = Duration::from_secs(10);
+const PROGRAM_FOLDER: &str = "Program Files/Anvil";
 const DATA_FOLDER: &str = "ProgramData/Anvil";
+/// How long an uninstalled provider may still run, which keeps its file.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a question has no answer.
 enum Failure {
@@ -34,9 +38,10 @@ fn main() -> std::io::Result<()> {
     if programs.is_empty() {
         return Err(std::io::Error::other("which executable?"));
     }
-    let rig = Rig {
+    let mut rig = Rig {
         programs,
         folder: std::env::temp_dir().join(format!("anvil-{}", Uuid::new_v4().simple())),
+        drives: Vec::new(),
     };
     std::fs::create_dir(&rig.folder)?;
     for line in std::io::stdin().lock().lines() {
@@ -48,19 +53,37 @@ fn main() -> std::io::Result<()> {
         println!("{answer}");
         std::io::stdout().flush()?;
     }
+    for drive in &rig.drives {
+        remove(&drive.join(PROGRAM_FOLDER))?;
+        remove(&drive.join(DATA_FOLDER))?;
+    }
     // The folder has been moved when a fault was never healed.
-    let _ = std::fs::remove_dir_all(rig.away());
-    std::fs::remove_dir_all(&rig.folder)
+    remove(&rig.away())?;
+    remove(&rig.folder)
+}
+
+/// Removes a folder, which may be gone already.
+fn remove(folder: &Path) -> std::io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(_) if start.elapsed() < ENDS_WITHIN => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
 }
 
 struct Rig {
     /// The provider's executable first.
     programs: Vec<PathBuf>,
     folder: PathBuf,
+    /// Drives C: of the hosts.
+    drives: Vec<PathBuf>,
 }
 
 impl Rig {
-    fn answer(&self, line: &str) -> Result<Value, Failure> {
+    fn answer(&mut self, line: &str) -> Result<Value, Failure> {
         let question: Value = serde_json::from_str(line)?;
         let text = |name: &str| question[name].as_str().unwrap_or_default();
         match text("do") {
@@ -141,9 +164,10 @@ impl Rig {
         })
     }
 
-    /// Puts the provider on a host's drive, and tells it where its array is: Wine shows this system's files as drive Z:.
-    fn host(&self, host: &str, drive_c: &Path) -> Result<Value, Failure> {
-        let place = drive_c.join("Program Files/Anvil");
+    /// Puts the provider on a host's drive, and tells it where its array is.
+    fn host(&mut self, host: &str, drive_c: &Path) -> Result<Value, Failure> {
+        self.drives.push(drive_c.to_owned());
+        let place = drive_c.join(PROGRAM_FOLDER);
         std::fs::create_dir_all(&place)?;
         for program in &self.programs {
             std::fs::copy(program, place.join(program.file_name().unwrap_or_default()))?;
@@ -160,9 +184,11 @@ impl Rig {
             "event_file = 'C:\\ProgramData\\Anvil\\events.jsonl'\n",
         )?;
         let folder = self.folder.display();
+        // Wine shows this system's files as drive Z:.
+        let drive = if cfg!(windows) { "" } else { "Z:" };
         std::fs::write(
             data.join("array.toml"),
-            format!("folder = 'Z:{folder}'\nhost = '{host}'\n"),
+            format!("folder = '{drive}{folder}'\nhost = '{host}'\n"),
         )?;
         Ok(Value::Null)
     }

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! The connection to a stand-in: orders go out, answers come back in any order.
+
 use crate::interrupt::Interrupt;
 use crate::process::Service;
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -222,7 +224,7 @@ pub(crate) fn address(listener: &TcpListener) -> std::io::Result<String> {
     listener.local_addr().map(|a: SocketAddr| a.to_string())
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
     use std::process::Command;

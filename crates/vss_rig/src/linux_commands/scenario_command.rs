@@ -30,7 +30,7 @@ pub(crate) struct ScenarioArguments {
     /// Folder of shadowlund and shadowlun. Default: beside this program.
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
-    /// Folder of the Windows programs. Default: `windows` beside the folder of this program.
+    /// Folder of the Windows programs. Default: `windows` beside this program or its folder.
     #[arg(long, value_name = "DIR")]
     windows_dir: Option<PathBuf>,
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! The file to which a provider writes its events when it runs under the rig.
+
 use crate::host::LoggedEvent;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// The provider's event file, read from the Linux side. Wine writes to the event log but cannot read it back, so the provider's
-/// settings name this file as its second place for events.
+/// The provider's event file. Wine writes to the event log but cannot read it back, so the provider's settings name this file as its
+/// second place for events.
 pub(crate) struct EventFile {
     path: PathBuf,
     /// Bytes already told.
