@@ -9,6 +9,7 @@
 mod arrows;
 mod check;
 mod fuzz;
+mod mutants;
 mod package;
 mod permits;
 mod requirements;
@@ -33,6 +34,8 @@ Commands:
   check           the gate: format, clippy, docs, licences, dependency arrows, unsafe permits, tidy
   requirements    which requirement of docs/requirements.md is shown by which test (--json for machines)
   fuzz            throw inputs at the provider (--minutes N, else 10), guided by coverage where nightly is there
+  mutants [OPTIONS]
+                  break the provider's core in small ways; each has to fail a test (options of cargo-mutants; an hour and more)
   build           the programs for both systems; those for Windows go to target/windows
   setup           install what is missing, and nothing else
   package         release builds of everything that is installed somewhere, with checksums, in dist/
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
             .and_then(|()| setup::ensure_all())
             .and_then(|()| check::all()),
         Some("fuzz") => fuzz::run(&rest),
+        Some("mutants") => mutants::run(&rest),
         Some("requirements") => requirements::print(&rest),
         Some("package") => no_more(&rest).and_then(|()| package::package()),
         Some("build") => no_more(&rest)

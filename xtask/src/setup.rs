@@ -35,6 +35,7 @@ const PACKAGES: &[(&str, &str)] = &[
 
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_FUZZ: &str = "0.13.2";
+const CARGO_MUTANTS: &str = "27.1.0";
 
 /// Everything that `demo` and `test` need.
 pub(crate) fn ensure_all() -> Result<(), Failure> {
@@ -50,6 +51,11 @@ pub(crate) fn ensure_cargo_deny() -> Result<PathBuf, Failure> {
 /// Where cargo-fuzz is, likewise.
 pub(crate) fn ensure_cargo_fuzz() -> Result<PathBuf, Failure> {
     ensure_tool("cargo-fuzz", CARGO_FUZZ)
+}
+
+/// Where cargo-mutants is, likewise.
+pub(crate) fn ensure_cargo_mutants() -> Result<PathBuf, Failure> {
+    ensure_tool("cargo-mutants", CARGO_MUTANTS)
 }
 
 fn ensure_tool(name: &str, version: &str) -> Result<PathBuf, Failure> {
