@@ -119,6 +119,16 @@ mod tests {
         }
     }
 
+    /// CTX-13: each of the three bits lets Windows write to the copy before it is finished.
+    #[test]
+    fn needs_recovery_with_each_of_its_bits() {
+        for bit in [AUTORECOVER, ROLLBACK_RECOVERY, TXF_RECOVERY] {
+            assert!(needs(bit).is_ok_and(|needs| needs.recovery), "{bit:#x}");
+        }
+        let without = TRANSPORTABLE | PERSISTENT | PLEX;
+        assert!(needs(without).is_ok_and(|needs| !needs.recovery));
+    }
+
     /// T-037, CTX-6, CTX-8.
     #[test]
     fn t037_refused_contexts_fit_no_array() {

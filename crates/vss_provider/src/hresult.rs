@@ -80,3 +80,18 @@ impl fmt::Debug for Hresult {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Hresult;
+
+    #[test]
+    fn is_success_looks_at_the_severity_bit_only() {
+        for code in [0, 1, 0x4_2309, 0x7fff_ffff] {
+            assert!(Hresult(code).is_success(), "{code:#x}");
+        }
+        for code in [0x8000_0000, 0x8004_2306, 0xffff_ffff] {
+            assert!(!Hresult(code).is_success(), "{code:#x}");
+        }
+    }
+}

@@ -157,6 +157,27 @@ mod tests {
         }
     }
 
+    /// T-033, LUN-6: what is too long, or not of a usable type, is not even shown to the vendor's own rule.
+    #[test]
+    fn t033_vendors_rule_sees_usable_designators_only() {
+        let of_length = |length| LunDescription {
+            identifiers: vec![StorageIdentifier {
+                code_set: 1,
+                kind: 3,
+                bytes: vec![1; length],
+            }],
+            ..LunDescription::default()
+        };
+        let any: LunOf = |designator| Some(LunId(designator.bytes.len() as u128));
+        let longest = of_length(IDENTIFIER_BYTES_MAX);
+        let found = Some(LunId(IDENTIFIER_BYTES_MAX as u128));
+        assert_eq!(lun_id_by(any, &longest), found);
+        assert_eq!(lun_id_by(any, &of_length(IDENTIFIER_BYTES_MAX + 1)), None);
+        let mut vendor_specific = of_length(8);
+        vendor_specific.identifiers[0].kind = 0;
+        assert_eq!(lun_id_by(any, &vendor_specific), None);
+    }
+
     #[test]
     fn lun_id_two_luns_in_one_description_is_none() {
         let (_, mut description) = ours();

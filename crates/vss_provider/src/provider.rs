@@ -343,13 +343,21 @@ impl Provider {
         luns: &[LunId],
     ) -> Result<Vec<Option<LunInfo>>, ArrayError> {
         let infos = self.array.query(budget.left()?, luns)?;
-        let fits = infos.len() == luns.len()
-            && infos
-                .iter()
-                .zip(luns)
-                .all(|(info, lun)| info.as_ref().is_none_or(|info| info.id == *lun));
-        if fits { Ok(infos) } else { Err(garbled()) }
+        if answers(&infos, luns) {
+            Ok(infos)
+        } else {
+            Err(garbled())
+        }
     }
+}
+
+/// Whether this is an answer to a question about these LUNs.
+fn answers(infos: &[Option<LunInfo>], luns: &[LunId]) -> bool {
+    infos.len() == luns.len()
+        && infos
+            .iter()
+            .zip(luns)
+            .all(|(info, lun)| info.as_ref().is_none_or(|info| info.id == *lun))
 }
 
 impl Drop for Provider {
@@ -384,4 +392,25 @@ fn plain(kind: EventKind, method: Method, set: Option<SetId>) -> Event {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // The shell catches a panic at the COM border; the provider has to answer the abort that follows.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::answers;
+    use array_api::simulated::{SimulatedArray, VirtualClock};
+    use std::time::Duration;
+
+    #[test]
+    fn answers_only_what_was_asked_in_its_order() {
+        let array = SimulatedArray::new(VirtualClock::new());
+        let luns = [(); 2].map(|()| array.create_lun(1 << 30, &["winhost"]));
+        let infos = array.host("winhost").query(Duration::from_secs(1), &luns);
+        let mut infos = infos.expect("the array is well");
+        assert!(answers(&infos, &luns));
+        assert!(!answers(&infos[..1], &luns));
+        assert!(!answers(&infos, &luns[..1]));
+        assert!(answers(&[None, infos[1].clone()], &luns));
+        infos.swap(0, 1);
+        assert!(!answers(&infos, &luns));
+    }
 }

@@ -299,6 +299,10 @@ fn t082_forgotten_set_is_released_after_half_an_hour() {
         let answer = rig.provider.end_prepare_snapshots(set(1));
         assert_eq!(code(answer), NOT_FOUND);
         assert_eq!(rig.errors(), []);
+        let events = rig.events();
+        let forgotten = events.iter().find(|e| e.kind == EventKind::SetForgotten);
+        let cause = forgotten.map(|event| event.cause.as_str());
+        assert_eq!(cause, Some("no call came for it in 30 minutes"));
     }
 }
 

@@ -214,6 +214,42 @@ fn t250_abort_while_down_is_repeated_by_tick() {
     assert_eq!((rig.copies(), rig.provider.leftover_sets().len()), (0, 0));
 }
 
+/// SEQ-40: each set that the array did not discard is noted, once.
+#[test]
+fn leftovers_of_several_sets_are_all_repeated() {
+    let rig = Rig::new(1);
+    rig.array.fault(Op::Abort, Fault::Down);
+    for number in [1, 2] {
+        rig.reach(State::Prepared, set(number));
+        let abort = || rig.fire_with(Method::AbortSnapshots, set(number), &[], &[]);
+        assert_eq!([abort(), abort()], [VETO, VETO], "tried again each time");
+    }
+    assert_eq!(rig.provider.leftover_sets(), [set(1), set(2)]);
+    rig.array.heal();
+    rig.provider.tick();
+    assert_eq!((rig.copies(), rig.provider.leftover_sets().len()), (0, 0));
+}
+
+/// ABT-8, BPS-10: a set that is begun again does not meet the discard of its first attempt.
+#[test]
+fn begin_waits_for_the_discard_of_the_sets_first_attempt() {
+    let rig = Rig::new(1);
+    rig.array.fault(Op::Prepare, Fault::Lost);
+    rig.array.fault(Op::Abort, Fault::Down);
+    assert_eq!(rig.begin(set(1)), VETO);
+    assert_eq!(
+        (rig.copies(), rig.provider.leftover_sets()),
+        (1, vec![set(1)])
+    );
+    rig.array.fault(Op::Prepare, Fault::Ok);
+    rig.forget_events();
+    assert_eq!(rig.begin(set(1)), VETO);
+    assert_eq!(rig.errors(), [EventKind::DiscardFailed]);
+    rig.array.heal();
+    assert_eq!(rig.begin(set(1)), OK);
+    assert_eq!(rig.copies(), 1);
+}
+
 /// T-253, EPS-2: a short silence during the wait does not end it.
 #[test]
 fn t253_array_comes_back_during_end_prepare() {
@@ -301,4 +337,15 @@ fn t185_abort_without_own_fault_writes_no_error() {
     rig.reach(State::Prepared, set(1));
     assert_eq!(rig.fire_with(Method::AbortSnapshots, set(1), &[], &[]), OK);
     assert_eq!(rig.errors(), []);
+}
+
+/// The shell's own events go the same way.
+#[test]
+fn post_writes_the_shells_event() {
+    let rig = Rig::new(1);
+    rig.reach(State::Aborted, set(1));
+    let event = rig.events().remove(0);
+    rig.forget_events();
+    rig.provider.post(event.clone());
+    assert_eq!(rig.events(), [event]);
 }

@@ -28,6 +28,8 @@ impl EventSink for Recorder {
     fn report(&self, event: &Event) {
         let is_error = event.kind.severity() == Severity::Error;
         assert!(event.code != VETO || is_error, "LOG-5: {event}");
+        // LOG-4: an event that does not say why helps nobody.
+        assert!(!event.cause.is_empty(), "{event:?}");
         self.0.lock().expect("no panic here").push(event.clone());
     }
 }
