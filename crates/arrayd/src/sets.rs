@@ -159,6 +159,11 @@ impl SnapshotSet {
         }
     }
 
+    /// The LUNs to be captured, as the store names them.
+    pub fn sources(&self) -> Vec<u128> {
+        self.targets.keys().map(|source| source.0).collect()
+    }
+
     /// What `event` asks for now, without doing it.
     ///
     /// # Errors

@@ -12,8 +12,9 @@ use crate::meta::Batch;
 use crate::sync::MutexExt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// Most leaf rows in one transaction: 50 rows were measured to keep a capture beside them at 12 ms, large batches at
 /// 0.4 s (design, "The store").
@@ -90,6 +91,21 @@ impl Queue {
         let (sender, reply) = channel();
         self.push_flush(luns, Some(sender))?;
         receive(&reply)?
+    }
+
+    /// As [`Queue::flush`], but waits no longer than `within`; whether that was enough. The flush goes on all the same.
+    pub(crate) fn flush_within(
+        &self,
+        luns: Vec<Arc<LunState>>,
+        within: Duration,
+    ) -> Result<bool, StoreError> {
+        let (sender, reply) = channel();
+        self.push_flush(luns, Some(sender))?;
+        match reply.recv_timeout(within) {
+            Ok(result) => result.map(|()| true),
+            Err(RecvTimeoutError::Timeout) => Ok(false),
+            Err(RecvTimeoutError::Disconnected) => Err(StoreError::Closed),
+        }
     }
 
     /// Flushes a LUN in the background.

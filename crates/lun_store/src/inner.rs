@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 /// An open store.
 pub(crate) struct Inner {
@@ -258,15 +259,37 @@ impl Inner {
 
     /// Makes what has returned on these LUNs durable.
     pub(crate) fn flush(&self, luns: Vec<Arc<LunState>>) -> Result<(), StoreError> {
+        self.flush_by(luns, |queue, unflushed| {
+            queue.flush(unflushed).map(|()| true)
+        })
+        .map(|_| ())
+    }
+
+    /// The same, but waits no longer than `within`; whether that was enough.
+    pub(crate) fn flush_within(
+        &self,
+        luns: Vec<Arc<LunState>>,
+        within: Duration,
+    ) -> Result<bool, StoreError> {
+        self.flush_by(luns, |queue, unflushed| {
+            queue.flush_within(unflushed, within)
+        })
+    }
+
+    fn flush_by(
+        &self,
+        luns: Vec<Arc<LunState>>,
+        flush: impl FnOnce(&Queue, Vec<Arc<LunState>>) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
         self.check_writable()?;
         let unflushed: Vec<_> = luns.into_iter().filter(|lun| !lun.is_flushed()).collect();
-        match unflushed.is_empty() {
-            true => Ok(()),
-            false => self.queue.flush(unflushed).map_err(|error| match error {
-                StoreError::Closed => self.check_writable().err().unwrap_or(StoreError::Closed),
-                other => other,
-            }),
+        if unflushed.is_empty() {
+            return Ok(true);
         }
+        flush(&self.queue, unflushed).map_err(|error| match error {
+            StoreError::Closed => self.check_writable().err().unwrap_or(StoreError::Closed),
+            other => other,
+        })
     }
 
     /// Gets back what space there is to get back: ends references that wait for a transaction, and reclaims.

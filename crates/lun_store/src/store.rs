@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// How a new store is laid out. Fixed for its life.
 #[derive(Clone, Debug, Default)]
@@ -176,10 +177,11 @@ impl Store {
         let owners = owners.to_vec();
         self.inner.queue.run(move |inner| inner.set_owner(owners))
     }
-    /// Makes what was written to these LUNs so far durable, so that a capture right after finds little left to do.
-    pub fn write_back(&self, luns: &[u128]) -> Result<(), StoreError> {
+    /// Makes what was written to these LUNs so far durable, so that a capture right after finds little left to do. Waits
+    /// no longer than `within`; false when that was not enough, then it goes on in the background.
+    pub fn write_back(&self, luns: &[u128], within: Duration) -> Result<bool, StoreError> {
         let luns: Result<Vec<_>, _> = luns.iter().map(|id| self.inner.lun(*id)).collect();
-        self.inner.flush(luns?)
+        self.inner.flush_within(luns?, within)
     }
     /// Overwrites each target with its copy, size included, all in one transaction, at once; `owners` are stored with it.
     /// Copies stay as they are.

@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 const DRAIN_MAX: Duration = Duration::from_millis(1_500);
 /// Writes are held no longer, whatever the disks do (design, "One array call commits").
 const HOLD_MAX: Duration = Duration::from_secs(2);
+/// `ready` waits so long for the sources to be written back; a provider asks in slices of half a second (EPS-8).
+const READY_WRITE_BACK_MAX: Duration = Duration::from_millis(300);
+/// `arm` waits so long for it: PreCommitSnapshots has 2 s (TIME-9).
+const ARM_WRITE_BACK_MAX: Duration = Duration::from_millis(800);
 /// How long an abort, or another commit, waits for a commit under way.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// VSS takes at most 64 volumes into a set; this is room for whoever takes more, and a bound for the tag.
@@ -158,15 +162,22 @@ impl Service {
         Ok(())
     }
 
-    /// Whether the set can be armed. Targets of this store are ready as soon as they are reserved.
+    /// Whether the set can be armed. Targets of this store are ready as soon as they are reserved. Begins to write the
+    /// sources back: there is more time for it now than in `arm`.
     pub fn ready(&self, host: &str, id: SetId) -> Result<Readiness, ArrayError> {
-        let mut state = self.lock();
-        let set = own_set(&mut state, host, id)?;
-        set.action(id, Event::Ready)?;
+        let sources = {
+            let mut state = self.lock();
+            let set = own_set(&mut state, host, id)?;
+            set.action(id, Event::Ready)?;
+            set.sources()
+        };
+        let written_back = self.store.write_back(&sources, READY_WRITE_BACK_MAX);
+        written_back.map_err(store_error)?;
         Ok(Readiness::Ready)
     }
 
-    /// Writes back what the sources hold unflushed, so that the commit is short, and starts the deadline.
+    /// Writes back what the sources hold unflushed, so that the commit is short, and starts the deadline. A store with too
+    /// much to do for that is armed all the same: the commit captures unflushed data too, in one larger transaction.
     pub fn arm(&self, host: &str, id: SetId) -> Result<Armed, ArrayError> {
         let deadline = Instant::now() + self.config.commit_deadline;
         let sources: Vec<u128> = {
@@ -175,11 +186,12 @@ impl Service {
             if set.action(id, Event::Arm)? == Action::SayDeadline {
                 return Ok(time_left(set));
             }
-            let sources = set.targets.keys().map(|lun| lun.0).collect();
+            let sources = set.sources();
             self.check_space()?;
             sources
         };
-        self.store.write_back(&sources).map_err(store_error)?;
+        let written_back = self.store.write_back(&sources, ARM_WRITE_BACK_MAX);
+        written_back.map_err(store_error)?;
         let mut state = self.lock();
         let set = own_set(&mut state, host, id)?;
         if set.action(id, Event::Arm)? == Action::WriteBackAndArm {

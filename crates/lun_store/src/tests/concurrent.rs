@@ -5,7 +5,7 @@
 //! Each writer owns its blocks of every source LUN and writes rising numbers into them, one after the other, so that
 //! what a copy may hold is known from two clocks: a write acknowledged before the capture was asked for has to be in
 //! the copy, one issued after it returned must not be, and within a writer the copy holds a prefix of what it wrote.
-use super::{KIB, MIB, create, disk, pair, read, sound};
+use super::{KIB, MIB, create, disk, fill, pair, read, sound, store};
 use crate::{Resync, Store};
 use block::Disk;
 use std::collections::BTreeMap;
@@ -253,4 +253,32 @@ fn concurrent_writers_captures_and_deletes_match_the_record() {
 #[ignore = "takes two minutes"]
 fn concurrent_writers_captures_and_deletes_match_the_record_for_long() {
     run_for(60, Duration::from_secs(2));
+}
+
+#[test]
+fn write_back_of_a_busy_store_ends_in_its_time_and_goes_on() {
+    let (_dir, store) = store(64);
+    store.create_lun(1, 64 * MIB, b"").unwrap();
+    fill(&disk(&store, 1), 0, MIB, 1);
+    let (enter, entered) = std::sync::mpsc::channel();
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            store.inner().queue.run(move |_| {
+                enter.send(()).unwrap();
+                // Ends when the other side goes, a failed test's too.
+                let _ = gate.recv();
+                Ok(())
+            })
+        });
+        entered.recv().unwrap();
+        let soon = Duration::from_millis(10);
+        assert!(!store.write_back(&[1], soon).unwrap());
+        drop(open);
+        busy.join().unwrap().unwrap();
+    });
+    // The one that nobody waited for and this one are one flush, or the first has done it all.
+    let long = Duration::from_secs(60);
+    assert!(store.write_back(&[1], long).unwrap());
+    assert!(store.inner().lun(1).unwrap().is_flushed());
 }

@@ -5,6 +5,7 @@ use crate::{Store, StoreError};
 use block::ErrorKind;
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const SIZE: u64 = 64 * MIB;
 
@@ -42,7 +43,7 @@ fn assert_poisoned_but_readable(store: &Store) {
         store.create_lun(7, SIZE, b""),
         store.delete_lun(1),
         store.set_owner(&[(1, vec![])]),
-        store.write_back(&[1]),
+        store.write_back(&[1], Duration::from_secs(60)).map(|_| ()),
         store.wait_reclaimed(),
     ];
     for result in refused {

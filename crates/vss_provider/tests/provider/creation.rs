@@ -474,6 +474,37 @@ fn t101_success_after_ten_and_a_half_seconds_is_a_failure() {
     assert_eq!(rig.copies(), 0);
 }
 
+/// T-101, COM-9: the limit itself is still in time.
+#[test]
+fn t101_success_after_ten_seconds_is_one() {
+    let rig = Rig::new(1);
+    rig.reach(State::Precommitted, set(1));
+    rig.array
+        .fault(Op::Commit, Fault::Overrun(budget::COMMIT_VOID));
+    assert_eq!(rig.fire(Method::CommitSnapshots, set(1)), OK);
+    assert_eq!(rig.state(), State::Committed);
+}
+
+/// PST-1: VSS's count is for information; none is not a wrong one.
+#[test]
+fn post_commit_with_a_count_of_zero_is_a_success() {
+    let rig = Rig::new(1);
+    rig.reach(State::Committed, set(1));
+    assert_eq!(rig.provider.post_commit_snapshots(set(1), 0), Ok(()));
+}
+
+/// BPS-2, PRE-3: a new set ends the freeze of the one that it drops, and its events are written.
+#[test]
+fn begin_of_a_new_set_ends_the_old_ones_freeze() {
+    let rig = Rig::new(1);
+    rig.reach(State::Committed, set(1));
+    rig.forget_events();
+    assert_eq!(rig.begin(set(2)), OK);
+    // Outside of a freeze an event is written at once.
+    assert_eq!(rig.provider.pre_commit_snapshots(set(2)), Err(VETO));
+    assert_eq!(rig.errors(), [EventKind::WrongOrder]);
+}
+
 /// T-254, COM-9: past the array's own deadline nothing is captured.
 #[test]
 fn t254_array_refuses_a_late_commit() {

@@ -30,6 +30,17 @@ impl EventSink for Recorder {
         assert!(event.code != VETO || is_error, "LOG-5: {event}");
         // LOG-4: an event that does not say why helps nobody.
         assert!(!event.cause.is_empty(), "{event:?}");
+        let of_luns = [
+            EventKind::VolumeRefused,
+            EventKind::CopiesKept,
+            EventKind::KeptMappedElsewhere,
+            EventKind::SpaceNotGuaranteed,
+            EventKind::ResyncCancelled,
+        ];
+        assert!(
+            !of_luns.contains(&event.kind) || !event.luns.is_empty(),
+            "{event:?}"
+        );
         self.0.lock().expect("no panic here").push(event.clone());
     }
 }
