@@ -7,11 +7,14 @@
 //! lock of the system's heap while it waits for a file system. What came from the reserve goes back to it, whenever it is freed.
 //! An allocation that the reserve cannot serve goes to the system and is counted: a count is better than a failed backup.
 //!
+//! What the system refuses, window or not, the reserve serves as far as it goes: Rust ends the process where an allocation
+//! fails, and a call under way should come to its end instead.
+//!
 //! **Is not** a bound on the process's memory, and not the heap of other code in the process: what COM and its RPC
 //! runtime allocate for themselves goes to the system's heap as ever.
 //!
 //! **I/O model.** None, and no locks: a slot is taken and given back by one atomic operation on its bit, so that no thread
-//! waits for another. **Error model.** As every global allocator: null when the system has no memory.
+//! waits for another. **Error model.** As every global allocator: null when neither the system nor the reserve has memory.
 
 mod slots;
 

@@ -58,14 +58,16 @@ struct Arena(UnsafeCell<[u8; ARENA_BYTES]>);
 // SAFETY: the arena is only a place. Who may touch which bytes of it is decided by the bit map, as for any allocator.
 unsafe impl Sync for Arena {}
 
-/// The allocator. Make it a `static` and the `#[global_allocator]`.
-pub struct Reserve {
+/// The allocator, over the system's. Make it a `static` and the `#[global_allocator]`.
+pub struct Reserve<A = System> {
+    system: A,
     arena: Arena,
     /// One bit for each slot: taken.
     taken: [AtomicU64; WORDS],
     windows: AtomicUsize,
     served: AtomicU64,
     asked: AtomicU64,
+    rescued: AtomicU64,
 }
 
 impl Default for Reserve {
@@ -77,12 +79,21 @@ impl Default for Reserve {
 impl Reserve {
     /// A reserve, of which nothing is in memory yet, see [`Self::touch`].
     pub const fn new() -> Self {
+        Self::over(System)
+    }
+}
+
+impl<A> Reserve<A> {
+    /// The same over another allocator than the system's.
+    pub const fn over(system: A) -> Self {
         Self {
+            system,
             arena: Arena(UnsafeCell::new([0; ARENA_BYTES])),
             taken: [const { AtomicU64::new(0) }; WORDS],
             windows: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             asked: AtomicU64::new(0),
+            rescued: AtomicU64::new(0),
         }
     }
 
@@ -118,6 +129,11 @@ impl Reserve {
     /// large or found no free slot.
     pub fn asked_system(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Of [`Self::asked_system`] those that the system refused and the reserve served in its place.
+    pub fn rescued(&self) -> u64 {
+        self.rescued.load(Ordering::Relaxed)
     }
 
     /// Slots in use, of all sizes.
@@ -205,25 +221,39 @@ impl Reserve {
         counter.fetch_add(1, Ordering::Relaxed);
         pointer
     }
+
+    /// What the system gave, or a slot where it gave nothing.
+    fn rescue(&self, from_system: *mut u8, layout: Layout) -> *mut u8 {
+        if !from_system.is_null() {
+            return from_system;
+        }
+        let Some(slot) = self.take(layout) else {
+            return ptr::null_mut();
+        };
+        self.rescued.fetch_add(1, Ordering::Relaxed);
+        slot
+    }
 }
 
 // SAFETY: memory comes from the system, or is a slot of the arena: large enough, aligned (a class begins at a multiple of
 // its size or of a page, whichever is less, and `take` refuses more than a page), taken by exactly one owner until it is freed.
-unsafe impl GlobalAlloc for Reserve {
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Reserve<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.serve(layout).unwrap_or_else(|| {
             // SAFETY: the caller's promise is passed on.
-            unsafe { System.alloc(layout) }
+            self.rescue(unsafe { self.system.alloc(layout) }, layout)
         })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let Some(pointer) = self.serve(layout) else {
+        let pointer = self.serve(layout).unwrap_or_else(|| {
             // SAFETY: the caller's promise is passed on.
-            return unsafe { System.alloc_zeroed(layout) };
-        };
-        // SAFETY: a slot of at least that size, and ours.
-        unsafe { ptr::write_bytes(pointer, 0, layout.size()) };
+            self.rescue(unsafe { self.system.alloc_zeroed(layout) }, layout)
+        });
+        if self.slot_of(pointer).is_some() {
+            // SAFETY: a slot of at least that size, and ours.
+            unsafe { ptr::write_bytes(pointer, 0, layout.size()) };
+        }
         pointer
     }
 
@@ -231,7 +261,7 @@ unsafe impl GlobalAlloc for Reserve {
         match self.slot_of(pointer) {
             Some((class, slot)) => self.give_back(class, slot),
             // SAFETY: not the reserve's, so it is the system's, and the caller's promise is passed on.
-            None => unsafe { System.dealloc(pointer, layout) },
+            None => unsafe { self.system.dealloc(pointer, layout) },
         }
     }
 
@@ -243,9 +273,12 @@ unsafe impl GlobalAlloc for Reserve {
             return pointer;
         }
         if of_reserve.is_none() && self.windows.load(Ordering::SeqCst) == 0 {
-            self.asked.fetch_add(1, Ordering::Relaxed);
             // SAFETY: it is of the system, and the caller's promise is passed on.
-            return unsafe { System.realloc(pointer, layout, new_bytes) };
+            let new = unsafe { self.system.realloc(pointer, layout, new_bytes) };
+            if !new.is_null() {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                return new;
+            }
         }
         // SAFETY: the caller promises that the new size is valid for this alignment.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_bytes, layout.align()) };

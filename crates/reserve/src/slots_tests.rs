@@ -180,3 +180,44 @@ fn threads_at_once_never_share_a_slot() {
     });
     assert_eq!(reserve.slots_in_use(), 0);
 }
+
+/// A system whose memory has run out.
+struct Exhausted;
+
+// SAFETY: it has no memory to hand out, and frees what is the real system's.
+unsafe impl GlobalAlloc for Exhausted {
+    unsafe fn alloc(&self, _layout: Layout) -> *mut u8 {
+        ptr::null_mut()
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// T-079: what the system refuses comes from the reserve, outside a window too, and goes back there; too much is refused.
+#[test]
+fn t079_what_the_system_refuses_comes_from_the_reserve() {
+    static RESERVE: Reserve<Exhausted> = Reserve::over(Exhausted);
+    RESERVE.touch();
+    // SAFETY: sizes that are not zero; each block is used within its size and freed once, with its layout.
+    unsafe {
+        let small = RESERVE.alloc(layout(100));
+        small.write_bytes(0xA5, 100);
+        let zeroed = RESERVE.alloc_zeroed(layout(100));
+        assert_eq!(*zeroed.add(99), 0);
+        let of_system = System.alloc(layout(10));
+        of_system.write_bytes(0x5A, 10);
+        let grown = RESERVE.realloc(of_system, layout(10), 5_000);
+        assert_eq!(*grown.add(9), 0x5A);
+        assert_eq!((RESERVE.rescued(), RESERVE.slots_in_use()), (3, 3));
+        assert!(RESERVE.alloc(layout(LARGEST_BYTES + 1)).is_null());
+        assert!(RESERVE.alloc_zeroed(layout(LARGEST_BYTES + 1)).is_null());
+        RESERVE.dealloc(small, layout(100));
+        RESERVE.dealloc(zeroed, layout(100));
+        RESERVE.dealloc(grown, layout(5_000));
+    }
+    assert_eq!(RESERVE.slots_in_use(), 0);
+    assert_eq!(RESERVE.rescued(), 3);
+}

@@ -30,6 +30,9 @@ pub const BYTES_MAX: usize = 4_096;
 /// Bytes of a string without its zero. SCSI's longest, the serial number, has 252.
 pub const STRING_MAX: usize = 1_024;
 
+/// Bytes of all descriptions of a call as they are kept: 4,096 LUNs have 4 KiB each, and some hundred are usual.
+pub const CALL_BYTES_MAX: usize = 16 << 20;
+
 /// Where blocks come from that cross the border: COM's task memory, and in tests one that runs out.
 pub trait TaskMemory {
     /// A block of so many bytes; null when there is none.
@@ -82,7 +85,8 @@ pub unsafe fn out<'a, T: Copy>(pointer: *mut T, empty: T) -> Result<&'a mut T, H
 /// Reads an array of descriptions. With the count 0 the pointer does not matter (GEN-6).
 ///
 /// # Errors
-/// E_INVALIDARG (a negative or huge count, NULL where something has to be, an endless string), E_OUTOFMEMORY.
+/// E_INVALIDARG (a negative or huge count, NULL where something has to be, an endless string, more than [`CALL_BYTES_MAX`]),
+/// E_OUTOFMEMORY.
 ///
 /// # Safety
 /// `luns` is NULL or points to `count` structures; every pointer in them is NULL or points to as much as its count says,
@@ -93,8 +97,26 @@ pub unsafe fn read_luns(
 ) -> Result<Vec<LunDescription>, Hresult> {
     // SAFETY: the caller's promise.
     let luns = unsafe { elements(count, luns, LUNS_MAX) }?;
-    // SAFETY: the caller's promise covers each of them.
-    collect(luns, |lun| unsafe { read(lun) })
+    let mut left = CALL_BYTES_MAX;
+    collect(luns, |lun| {
+        // SAFETY: the caller's promise covers each of them.
+        let lun = unsafe { read(lun) }?;
+        left = left
+            .checked_sub(kept_bytes(&lun))
+            .ok_or(Hresult::E_INVALIDARG)?;
+        Ok(lun)
+    })
+}
+
+/// What a description takes of [`CALL_BYTES_MAX`].
+pub fn kept_bytes(lun: &LunDescription) -> usize {
+    let strings = [&lun.vendor, &lun.product, &lun.revision, &lun.serial];
+    let strings = strings.into_iter().flatten().map(Vec::len);
+    let identifiers = lun.identifiers.iter();
+    let identifiers = identifiers.map(|one| size_of_val(one) + one.bytes.len());
+    let ports = lun.interconnects.iter();
+    let ports = ports.map(|one| size_of_val(one) + one.port.len() + one.address.len());
+    size_of_val(lun) + strings.chain(identifiers).chain(ports).sum::<usize>()
 }
 
 /// As [`read_luns`]; `None` for NULL.
@@ -392,7 +414,7 @@ unsafe fn elements<'a, T>(
 /// Converts each element; a lack of memory is an error, not the end of the process.
 fn collect<T, U>(
     from: &[T],
-    convert: impl Fn(&T) -> Result<U, Hresult>,
+    mut convert: impl FnMut(&T) -> Result<U, Hresult>,
 ) -> Result<Vec<U>, Hresult> {
     let mut to = Vec::new();
     to.try_reserve_exact(from.len())

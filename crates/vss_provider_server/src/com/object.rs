@@ -150,6 +150,10 @@ impl IVssHardwareSnapshotProvider_Impl for ProviderObject_Impl {
         self.answer(Method::BeginPrepareSnapshot, || {
             // SAFETY: see above.
             let luns = unsafe { read_luns(count, luns) }?;
+            if !memory::is_left() {
+                // Nothing was done yet; in the middle of a set it would cost the set.
+                return Err(Hresult::E_OUTOFMEMORY);
+            }
             let (set, snapshot) = (uuid(set), uuid(snapshot));
             self.provider
                 .begin_prepare_snapshot(set, snapshot, context, &luns)

@@ -49,11 +49,6 @@ fn supported(
     (code, answer.as_bool())
 }
 
-/// What the array was asked since the test began.
-fn array_calls() -> usize {
-    ARRAY.with(|array| array.calls().len())
-}
-
 /// T-020, SEC-1, SEC-2, GEN-3: in every method, before anything is read or asked; out values are empty all the same.
 #[test]
 fn t020_ordinary_caller_is_denied_in_every_method() {

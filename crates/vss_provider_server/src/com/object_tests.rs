@@ -6,6 +6,8 @@
 
 #[path = "object_input_tests.rs"]
 mod input;
+#[path = "object_memory_tests.rs"]
+mod memory_tests;
 
 use super::*;
 use crate::com::factory::Factory;
@@ -99,6 +101,11 @@ impl Bench {
         // SAFETY: no outer object.
         unsafe { self.factory.CreateInstance(None) }
     }
+}
+
+/// What the array was asked since the test began.
+fn array_calls() -> usize {
+    ARRAY.with(|array| array.calls().len())
 }
 
 fn create_lun() -> LunDescription {
