@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the provider's events go: the Application log, and beside it the event file that a site may set.
+//! Where the provider's events go: the Application log, ETW, and beside them the event file that a site may set. All at once, and
+//! never while volumes are frozen: the core queues events until then (LOG-6).
 //!
-//! What Wine cannot show: reading an entry back. So the log is a seam ([`Log`]) that gets exactly what ReportEvent gets, and the DLL's
-//! texts are compared one by one (`status` does it too).
+//! What Wine cannot show: reading an entry back, and an ETW session. So both are seams ([`Log`], [`Trace`]) that get exactly what
+//! ReportEvent and EventWrite get, and the DLL's texts are compared one by one (`status` does it too).
 
 use crate::event_table::severity;
 use crate::{ids, message_file};
@@ -11,7 +12,8 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use vss_provider::{Event, EventSink, Severity};
+use uuid::Uuid;
+use vss_provider::{Event, EventKind, EventSink, Severity};
 
 /// The event file is not continued beyond this size: a host in trouble must not fill its system disk.
 const EVENT_FILE_BYTES_MAX: u64 = 64 << 20;
@@ -22,20 +24,60 @@ pub trait Log: Send + Sync {
     fn write(&self, severity: Severity, message_id: u32, inserts: &[String; 3]);
 }
 
+/// Event Tracing for Windows, as it takes a self-describing event.
+pub trait Trace: Send + Sync {
+    /// Writes one event: its id and name in the catalogue, and its fields.
+    fn write(&self, kind: EventKind, fields: &[Field]);
+}
+
+/// Name and value.
+pub type Field = (&'static str, String);
+
+/// The longest value in bytes: ETW drops events of more than 64 KiB, and a set may have thousands of LUNs.
+const FIELD_BYTES_MAX: usize = 6 << 10;
+
+/// What an event tells ETW. Empty where there is nothing to tell.
+pub fn fields(event: &Event) -> [Field; 8] {
+    let id = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+    let luns: Vec<_> = event.luns.iter().map(ToString::to_string).collect();
+    let fields = [
+        ("operation", event.method.to_string()),
+        ("set", id(event.set)),
+        ("snapshot", id(event.snapshot)),
+        ("luns", luns.join(" ")),
+        ("code", format!("{:#010x}", event.code.0)),
+        ("cause", event.cause.clone()),
+        ("remedy", ids::remedy(event.kind)),
+        (
+            "advice",
+            event
+                .advice
+                .as_deref()
+                .map(ids::in_own_words)
+                .unwrap_or_default(),
+        ),
+    ];
+    fields.map(|(name, mut value)| {
+        value.truncate(value.floor_char_boundary(FIELD_BYTES_MAX));
+        (name, value)
+    })
+}
+
 /// The provider's sink.
-pub struct Events<L> {
+pub struct Events<L, T> {
     log: L,
+    trace: T,
     file: Option<PathBuf>,
 }
 
-impl<L: Log> Events<L> {
+impl<L: Log, T: Trace> Events<L, T> {
     /// A sink that also appends to `file`, if there is one.
-    pub fn new(log: L, file: Option<PathBuf>) -> Self {
-        Self { log, file }
+    pub fn new(log: L, trace: T, file: Option<PathBuf>) -> Self {
+        Self { log, trace, file }
     }
 }
 
-impl<L: Log> EventSink for Events<L> {
+impl<L: Log, T: Trace> EventSink for Events<L, T> {
     fn report(&self, event: &Event) {
         let kind = event.kind;
         self.log.write(
@@ -43,6 +85,7 @@ impl<L: Log> EventSink for Events<L> {
             message_file::message_id(kind),
             &message_file::inserts(event),
         );
+        self.trace.write(kind, &fields(event));
         if let Some(path) = &self.file {
             // The log has the event in any case; `status` tells of a file that cannot be written.
             let _ = append(path, &line(event, SystemTime::now()));
@@ -113,11 +156,26 @@ pub(crate) fn rfc3339(since_1970: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use array_api::LunId;
     use serde_json::Value;
     use std::sync::{Arc, Mutex};
-    use vss_provider::{EventKind, Hresult, Method};
+    use vss_provider::{Hresult, Method};
 
     type Entry = (Severity, u32, [String; 3]);
+    type TraceEntry = (EventKind, Vec<Field>);
+
+    #[derive(Clone, Default)]
+    struct Traced(Arc<Mutex<Vec<TraceEntry>>>);
+
+    impl Trace for Traced {
+        fn write(&self, kind: EventKind, fields: &[Field]) {
+            self.0.lock().unwrap().push((kind, fields.to_vec()));
+        }
+    }
+
+    fn events(log: &Written, file: Option<PathBuf>) -> Events<Written, Traced> {
+        Events::new(log.clone(), Traced::default(), file)
+    }
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<Entry>>>);
@@ -154,7 +212,7 @@ mod tests {
     fn event_goes_to_the_log_with_severity_id_and_inserts() {
         let log = Written::default();
 
-        Events::new(log.clone(), None).report(&event("3 bytes are free"));
+        events(&log, None).report(&event("3 bytes are free"));
 
         let written = log.0.lock().unwrap();
         let [(severity, id, inserts)] = &written[..] else {
@@ -164,10 +222,62 @@ mod tests {
         assert_eq!(inserts[0], "3 bytes are free");
     }
 
+    /// LOG-4: id, operation, set, shadow copy, LUNs, code, cause and remedy, each as a field of its own.
+    #[test]
+    fn event_goes_to_etw_with_each_part_as_a_field() {
+        let traced = Traced::default();
+        let (set, snapshot) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let luns = [LunId(3), LunId(4)];
+        let told = Event {
+            set: Some(set),
+            snapshot: Some(snapshot),
+            luns: luns.to_vec(),
+            advice: Some("free some".to_owned()),
+            ..event("3 bytes are free")
+        };
+
+        Events::new(Written::default(), traced.clone(), None).report(&told);
+
+        let traced = traced.0.lock().unwrap();
+        let [(kind, fields)] = &traced[..] else {
+            panic!("{traced:?}");
+        };
+        let wanted = [
+            ("operation", "EndPrepareSnapshots"),
+            ("set", &*set.to_string()),
+            ("snapshot", &*snapshot.to_string()),
+            ("luns", &*format!("{} {}", luns[0], luns[1])),
+            ("code", "0x8004231f"),
+            ("cause", "3 bytes are free"),
+            ("remedy", EventKind::NoSpace.remedy()),
+            ("advice", "free some"),
+        ];
+        assert_eq!(*kind, EventKind::NoSpace);
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        assert_eq!(fields, wanted);
+    }
+
+    #[test]
+    fn event_of_any_length_fits_what_etw_takes() {
+        let long = "\u{20AC}".repeat(100_000);
+        let told = Event {
+            luns: vec![LunId(0); 4_096],
+            advice: Some(long.clone()),
+            ..event(&long)
+        };
+
+        let bytes: usize = fields(&told).iter().map(|(_, value)| value.len()).sum();
+
+        assert!((12_000..60_000).contains(&bytes), "{bytes}");
+    }
+
     #[test]
     fn event_file_gets_one_line_of_json_per_event() {
         let path = scratch("lines");
-        let events = Events::new(Written::default(), Some(path.clone()));
+        let events = events(&Written::default(), Some(path.clone()));
 
         events.report(&event("first"));
         events.report(&event("second\nline"));
@@ -192,7 +302,7 @@ mod tests {
         let log = Written::default();
         let path = scratch("no-folder").join("events.jsonl");
 
-        Events::new(log.clone(), Some(path.clone())).report(&event("x"));
+        events(&log, Some(path.clone())).report(&event("x"));
 
         assert_eq!(log.0.lock().unwrap().len(), 1);
         assert!(check_event_file(&path).is_err());
@@ -204,7 +314,7 @@ mod tests {
         let file = std::fs::File::create(&path).unwrap();
         file.set_len(EVENT_FILE_BYTES_MAX + 1).unwrap();
 
-        Events::new(Written::default(), Some(path.clone())).report(&event("x"));
+        events(&Written::default(), Some(path.clone())).report(&event("x"));
 
         assert_eq!(file.metadata().unwrap().len(), EVENT_FILE_BYTES_MAX + 1);
         assert!(check_event_file(&path).is_err());

@@ -21,7 +21,7 @@ pub struct Names {
     pub provider_version: &'static str,
     /// The Windows service, and the right to be the one process that serves.
     pub service_name: &'static str,
-    /// Its source in the Application event log.
+    /// Its source in the Application event log, and its ETW provider.
     pub event_source: &'static str,
     /// This program, as people type it.
     pub command: &'static str,

@@ -37,12 +37,13 @@ impl Site {
     #[cfg(windows)]
     pub fn open() -> Self {
         use crate::data_folder::DataFolder as _;
-        use crate::sys::{Dpapi, SystemFolder, SystemLog};
+        use crate::sys::{Dpapi, Etw, SystemFolder, SystemLog};
         use crate::vendor::Arrays;
         let folder = SystemFolder::new();
         let settings = crate::settings::load(&folder);
         let events = |event_file| -> Arc<dyn EventSink> {
-            Arc::new(crate::event_log::Events::new(SystemLog::open(), event_file))
+            let (log, trace) = (SystemLog::open(), Etw::open());
+            Arc::new(crate::event_log::Events::new(log, trace, event_file))
         };
         match vendor().arrays {
             Arrays::Enrolled => {

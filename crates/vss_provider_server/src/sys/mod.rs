@@ -2,6 +2,7 @@
 //! Windows itself, behind the traits that the deciding code works with.
 
 mod data_folder;
+mod etw;
 mod event_log;
 mod exposure;
 mod machine;
@@ -11,6 +12,7 @@ mod system;
 mod vss;
 
 pub use data_folder::SystemFolder;
+pub use etw::Etw;
 pub use event_log::{ApplicationLog, SystemLog};
 pub use machine::ThisMachine;
 pub use secrets::Dpapi;
