@@ -32,7 +32,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         "vss_rig",
         &["vss_standin", "vss_provider", "array_api", "reserve"],
     ),
-    ("fuzzing", &["vss_provider", "array_api"]),
+    (
+        "fuzzing",
+        &["vss_provider", "vss_provider_server", "array_api"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `fuzz`: coverage-guided where a nightly compiler is there, at random where not. It says which.
+//! `fuzz`: coverage-guided where a nightly compiler is there, at random where not, and under Wine for what only Windows has. It
+//! says which.
 
 use crate::run::{cargo, output, root, step, target_dir};
-use crate::{Failure, setup};
+use crate::{Failure, setup, suite, windows};
 use std::process::Command;
 
 const BODIES: &[&str] = &["calls"];
+/// Those of the COM server.
+const WINDOWS_BODIES: &[&str] = &["raw"];
 const MINUTES: u64 = 10;
+/// How long a program under Wine may run, less what it takes to start.
+const ROUND_SECONDS: u64 = 300;
 
 /// Runs every body for some minutes (`--minutes N`). What it finds stays in `fuzz/artifacts`, and what is worth keeping in
 /// `fuzz/corpus`.
@@ -38,6 +43,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
             }
         };
         step(&format!("fuzz {body}, {minutes} minutes"), &mut command)?;
+    }
+    suite::build()?;
+    let thrower = windows::build_thrower()?;
+    for body in WINDOWS_BODIES {
+        let mut left = seconds;
+        while left > 0 {
+            let round = left.min(ROUND_SECONDS);
+            left -= round;
+            let mut command = suite::rig(&["wine", "--"]);
+            command.arg(&thrower).args([*body, &round.to_string()]);
+            command.arg(root().join("fuzz/corpus").join(body));
+            step(&format!("fuzz {body} under Wine, {round} s"), &mut command)?;
+        }
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ fn rig_program() -> PathBuf {
     bin_dir().join("shadowlun-rig")
 }
 
-fn rig(arguments: &[&str]) -> Command {
+pub(crate) fn rig(arguments: &[&str]) -> Command {
     let mut command = Command::new(rig_program());
     command.args(arguments);
     command

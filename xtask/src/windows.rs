@@ -20,7 +20,8 @@ const CRATES: &[&str] = &[
     "wrong_provider",
     "vss_rig",
 ];
-/// Those whose tests run under Wine: not the rig, whose tests start it there themselves, but the portable parts of the provider.
+/// Those whose tests run under Wine: not the rig, whose tests start it there themselves, but the portable parts of the
+/// provider, and what is thrown at it.
 const TESTED: &[&str] = &[
     "vss_provider_server",
     "vss_standin",
@@ -28,6 +29,7 @@ const TESTED: &[&str] = &[
     "wrong_provider",
     "array_api",
     "vss_provider",
+    "fuzzing",
 ];
 const PROVIDER: &str = "shadowlun-provider.exe";
 const RIG: &str = "shadowlun-rig.exe";
@@ -40,6 +42,8 @@ const EXECUTABLES: &[&str] = &[
     "wrong-provider.exe",
     "anvil-array.exe",
 ];
+/// A provider of the rig's tests, from an example of the provider's crate.
+const PANICKING: (&str, &str) = ("panicking_provider", "panicking-provider.exe");
 const MESSAGE_DLL: &str = "shadowlun-messages.dll";
 const ANVIL_MESSAGE_DLL: &str = "anvil-messages.dll";
 /// DLLs with event texts, and the example programs that print their sources.
@@ -161,11 +165,28 @@ pub(crate) fn build(toolchain: Toolchain) -> Result<(), Failure> {
     for executable in EXECUTABLES {
         put(&made.join(executable), &folder().join(executable))?;
     }
+    let (example, executable) = PANICKING;
+    // With all features, as the tests are built: so they share what is built.
+    let arguments = ["build", "--quiet", "--all-features", "--example", example];
+    step(
+        "the rig's own provider",
+        &mut windows_cargo(toolchain, &arguments, TESTED)?,
+    )?;
+    let example = made.join("examples").join(format!("{example}.exe"));
+    put(&example, &folder().join(executable))?;
     timed("message DLL, proxies", || {
         build_messages()?;
         build_proxies()?;
         build_shim()
     })
+}
+
+/// The program that throws random inputs at what only Windows has.
+pub(crate) fn build_thrower() -> Result<PathBuf, Failure> {
+    let arguments = ["build", "--quiet", "--all-features", "--bin", "throw"];
+    let mut command = windows_cargo(ensure_toolchain()?, &arguments, TESTED)?;
+    step("the thrower for Windows", &mut command)?;
+    Ok(build_dir().join(TARGET).join("debug/throw.exe"))
 }
 
 /// The tests of what runs on Windows, under Wine. `rig` is the program `shadowlun-rig`, which runs each in a prefix of its own.
