@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use uuid::Uuid;
-use vss_provider_server::ids::Names;
+use vss_provider_server::ids::{ArrayMeans, Names};
 use vss_provider_server::vendor::{Arrays, Vendor, run};
 
 static PANICKER: Vendor = Vendor {
@@ -26,6 +26,13 @@ static PANICKER: Vendor = Vendor {
         provider_version: "1",
         service_name: "PanickingProvider",
         event_source: "Panicker",
+        array: ArrayMeans {
+            service: "the panicking array",
+            orphans: "the panicking array",
+            delete: "the panicking array",
+            hosts: "the panicking array",
+            luns: "the panicking array",
+        },
         command: "panicking-provider",
         executable: "panicking-provider.exe",
         message_dll: "panicking-messages.dll",
