@@ -15,6 +15,7 @@ const BURIED_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct SnapshotSets {
     current: Option<Current>,
+    /// Counts sets that began and sets that were aborted: an id may come back after a failed begin or an unload.
     generation: u64,
     buried: VecDeque<(SetId, Fate)>,
 }
@@ -188,7 +189,6 @@ impl SnapshotSets {
         let empty = current.volumes.is_empty();
         if empty {
             self.current = None;
-            self.generation += 1;
         } else if let Some(current) = &mut self.current {
             current.uncertain |= uncertain;
         }
@@ -325,7 +325,6 @@ impl SnapshotSets {
         }
         let release = self.release(Disposal::Discard);
         self.bury();
-        self.generation += 1;
         release
     }
 
@@ -339,7 +338,6 @@ impl SnapshotSets {
         let release = self.release(disposal);
         self.current = None;
         self.buried.clear();
-        self.generation += 1;
         release
     }
 

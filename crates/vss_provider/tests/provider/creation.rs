@@ -306,6 +306,20 @@ fn t082_forgotten_set_is_released_after_half_an_hour() {
     }
 }
 
+/// SEQ-7: the half hour begins anew with each call.
+#[test]
+fn t082_set_that_is_called_for_lives_on() {
+    let rig = Rig::new(1);
+    rig.reach(State::Preparing, set(1));
+    for _ in 0..3 {
+        rig.clock.advance(SECONDS(20 * 60));
+        rig.provider.tick();
+        assert_eq!(rig.begin(set(1)), OK, "the same call again");
+    }
+    rig.clock.advance(SECONDS(20 * 60));
+    assert_eq!(rig.provider.end_prepare_snapshots(set(1)), Ok(()));
+}
+
 /// GTL-12: the timer does not touch what VSS was told of.
 #[test]
 fn tick_never_expires_reported_copies() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use crate::support::{OK, Rig, VETO, code, set};
-use array_api::ArrayErrorKind as Kind;
 use array_api::simulated::{Fault, Op};
+use array_api::{ArrayErrorKind as Kind, SnapshotId};
 use std::time::Duration;
 use vss_provider::state::State;
 use vss_provider::{DO_MASK_LUNS, EventKind, Method, NOTIFY_READ_WRITE, budget, errors};
@@ -248,6 +248,25 @@ fn begin_waits_for_the_discard_of_the_sets_first_attempt() {
     rig.array.heal();
     assert_eq!(rig.begin(set(1)), OK);
     assert_eq!(rig.copies(), 1);
+}
+
+/// SEQ-38: a volume whose prepare lost its answer is begun again; that the array has it already is no news.
+#[test]
+fn lost_prepare_of_a_second_volume_can_be_repeated() {
+    let rig = Rig::new(2);
+    let volumes = rig.volume();
+    let begin = |number: usize| {
+        let id = SnapshotId::from_u128(number as u128 + 1);
+        let lun = &volumes[number..=number];
+        code(rig.provider.begin_prepare_snapshot(set(1), id, 0, lun))
+    };
+    assert_eq!(begin(0), OK);
+    rig.array.fault(Op::Prepare, Fault::Lost);
+    assert_eq!(begin(1), VETO);
+    rig.array.heal();
+    assert_eq!(begin(1), OK);
+    assert_eq!(rig.copies(), 2);
+    assert_eq!(rig.provider.end_prepare_snapshots(set(1)), Ok(()));
 }
 
 /// T-253, EPS-2: a short silence during the wait does not end it.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use crate::support::{Blocked, NOT_FOUND, OK, Rig, VETO, code, set, snapshot};
 use array_api::SetId;
-use array_api::simulated::{Fault, Op};
+use array_api::simulated::{Fault, Gate, Op};
 use std::time::Duration;
-use vss_provider::state::{Cell, Disposal, Event, State, cell};
+use vss_provider::state::{Cell, Disposal, Event, Finish, SnapshotSets, State, Step, cell};
 use vss_provider::{EventKind, Hresult, LunDescription, Method, budget};
 
 const S1: u128 = 1;
@@ -325,4 +325,68 @@ fn t307_queries_pass_blocked_calls() {
         });
         assert_eq!(blocked.map(Blocked::answer), Some(OK), "{state:?}");
     }
+}
+
+/// BPS-10, GEN-9: a result of a set's first life means nothing to its second, whatever ended the first.
+#[test]
+fn result_from_before_is_stale_for_the_set_of_the_same_id() {
+    let begin = |sets: &mut SnapshotSets| match sets.begin(Duration::ZERO, set(1)).step {
+        Step::Run(ticket) => ticket,
+        other => panic!("{other:?}"),
+    };
+    let mut sets = SnapshotSets::new();
+    let (first, overtaken) = (begin(&mut sets), begin(&mut sets));
+    assert_eq!(sets.not_added(first, false), Finish::Taken(None));
+    let again = begin(&mut sets);
+    assert!(sets.is_stale(overtaken));
+    assert!(!sets.is_stale(again));
+    assert!(sets.unload().is_some());
+    let last = begin(&mut sets);
+    assert!(sets.is_stale(again));
+    assert!(!sets.is_stale(last));
+    sets.named(Duration::ZERO, set(1), Event::Abort);
+    for ticket in [first, overtaken, again, last] {
+        assert!(sets.is_stale(ticket));
+    }
+}
+
+/// ABT-5: an ended set is remembered beside others, and not without end.
+#[test]
+fn ended_sets_are_remembered_up_to_a_bound() {
+    let rig = Rig::new(1);
+    let abort = |number| code(rig.provider.abort_snapshots(set(number)));
+    for number in 1..=64 {
+        assert_eq!(rig.begin(set(number)), OK);
+        assert_eq!(abort(number), OK);
+    }
+    assert_eq!(rig.begin(set(65)), OK);
+    assert_eq!([abort(1), abort(64)], [OK, OK], "a repetition");
+    assert_eq!(abort(65), OK);
+    assert_eq!(rig.begin(set(66)), OK);
+    assert_eq!([abort(1), abort(2)], [NOT_FOUND, OK]);
+}
+
+/// SEQ-34: a GetTargetLuns that the next set overtook takes nothing along that VSS was told of before.
+#[test]
+fn overtaken_get_target_luns_keeps_what_was_told() {
+    let rig = Rig::new(2);
+    let volumes = rig.volume();
+    rig.reach(State::Postcommitted, set(1));
+    let told = rig.provider.get_target_luns(&volumes[..1]);
+    assert_eq!(told.map(|luns| luns.len()), Ok(1));
+    let gate = Gate::closed();
+    rig.array.fault(Op::Report, Fault::GateAfter(gate.clone()));
+    std::thread::scope(|scope| {
+        let overtaken = scope.spawn(|| rig.provider.get_target_luns(&volumes[1..]));
+        gate.wait_entered();
+        rig.array.fault(Op::Report, Fault::Ok);
+        let begun = rig.begin(set(2));
+        // Before anything can fail: the scope waits for the other thread.
+        gate.open();
+        assert_eq!(overtaken.join().expect("no panic"), Err(VETO));
+        assert_eq!(begun, OK);
+    });
+    assert_eq!(rig.provider.abort_snapshots(set(2)), Ok(()));
+    let kept = rig.copies_or_told(set(1));
+    assert!(!kept.is_empty(), "VSS was told of the first one");
 }
