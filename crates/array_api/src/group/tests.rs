@@ -22,9 +22,10 @@ fn pair() -> Pair {
         SimulatedArray::new(clock.clone()),
         SimulatedArray::new(clock),
     );
-    // A simulated array counts its ids from the same start.
+    // Simulated arrays count their ids from the same start; no LUN is to be on both.
     for _ in 0..100 {
-        other.create_lun(1, &[]);
+        let skipped = other.create_lun(1, &[]);
+        other.remove_lun(skipped);
     }
     let group = ArrayGroup::new(vec![one.host("here"), other.host("here")]);
     Pair { one, other, group }
@@ -223,6 +224,7 @@ fn array_that_hangs_keeps_nobody_waiting_for_another() {
         assert!(check.supported);
         assert_eq!(outcome, PrepareOutcome::Added);
         gate.wait_entered();
+        assert!(gate.holds_calls(), "the silent array was waited for");
         gate.open();
         silent.heal();
     }
@@ -249,6 +251,8 @@ fn resync_is_told_of_while_another_array_hangs() {
 
     assert_eq!(status, Ok(ResyncStatus::Finished));
     assert_eq!(cancelled, Ok(ResyncStatus::Finished));
+    gate.wait_entered();
+    assert!(gate.holds_calls(), "the silent array was waited for");
     gate.open();
 }
 

@@ -111,6 +111,7 @@ pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
 #[derive(Debug, Default)]
 struct GateState {
     entered: usize,
+    passed: usize,
     open: bool,
 }
 
@@ -129,6 +130,12 @@ impl Gate {
         assert!(came, "no call came to the gate");
     }
 
+    /// Whether calls stand at the gate, and none has left it.
+    pub fn holds_calls(&self) -> bool {
+        let state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.entered > 0 && state.passed == 0
+    }
+
     /// Lets every call pass, those that come later too.
     pub fn open(&self) {
         let (state, changed) = &*self.0;
@@ -141,6 +148,7 @@ impl Gate {
         state.lock().unwrap_or_else(PoisonError::into_inner).entered += 1;
         changed.notify_all();
         let opened = self.wait_until(|state| state.open);
+        state.lock().unwrap_or_else(PoisonError::into_inner).passed += 1;
         assert!(opened, "nobody opened the gate");
     }
 

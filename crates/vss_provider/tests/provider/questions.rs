@@ -161,6 +161,8 @@ fn t041_hanging_array_of_several_costs_the_others_nothing() {
         assert_eq!(supported, Ok(true));
         assert_eq!(filled.revision, rig.device(rig.luns[0]).revision);
     }
+    gate.wait_entered();
+    assert!(gate.holds_calls(), "the silent array was waited for");
     gate.open();
 }
 
