@@ -173,6 +173,58 @@ mod tests {
         }
     }
 
+    /// T-232, ERR-1: what has a code of its own; everything else is VETO.
+    #[test]
+    fn t232_translations_with_a_code_of_their_own() {
+        use ArrayErrorKind::{
+            Forbidden, LimitReached, NoSpace, NotACopy, NotSupported, UnknownLun,
+        };
+        use Method::{BeginPrepareSnapshot as Begin, EndPrepareSnapshots as End, ResyncLuns};
+        let not_ours = Hresult::VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER;
+        let too_many = Hresult::VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED;
+        let own = [
+            (Begin, LimitReached, too_many),
+            (Begin, UnknownLun, not_ours),
+            (Begin, Forbidden, not_ours),
+            (Begin, NotACopy, not_ours),
+            (Begin, NotSupported, Hresult::VSS_E_UNSUPPORTED_CONTEXT),
+            (End, NoSpace, Hresult::VSS_E_INSUFFICIENT_STORAGE),
+            (ResyncLuns, NoSpace, Hresult::VSS_E_INSUFFICIENT_STORAGE),
+            (ResyncLuns, NotSupported, Hresult::E_NOTIMPL),
+        ];
+        for method in [Begin, End, ResyncLuns, Method::CommitSnapshots] {
+            for kind in KINDS {
+                let row = own.iter().find(|row| row.0 == method && row.1 == kind);
+                let expected = row.map_or(Hresult::VSS_E_PROVIDER_VETO, |row| row.2);
+                assert_eq!(translate(method, kind), expected, "{method} {kind:?}");
+            }
+        }
+    }
+
+    /// CAP-2, REU-2, LOAD-5: the methods that have codes which no other has.
+    #[test]
+    fn permitted_reserved_methods_and_unload_have_their_own_codes() {
+        for method in [Method::GetProviderCapabilities, Method::OnReuseLuns] {
+            assert_eq!(permitted(method), [Hresult::E_NOTIMPL]);
+        }
+        let unload = permitted(Method::OnUnload);
+        assert_eq!(unload, [Hresult::S_OK, Hresult::S_FALSE]);
+    }
+
+    /// SEQ-38: an array that refused has done nothing; one that did not answer, or broke, may have.
+    #[test]
+    fn outcome_unknown_only_without_a_clear_answer() {
+        let unknown = [
+            ArrayErrorKind::TimedOut,
+            ArrayErrorKind::Unreachable,
+            ArrayErrorKind::Protocol,
+            ArrayErrorKind::Internal,
+        ];
+        for kind in KINDS {
+            assert_eq!(outcome_unknown(kind), unknown.contains(&kind), "{kind:?}");
+        }
+    }
+
     /// LOG-5: whatever the array answers, the event of the call that fails by it is an Error.
     #[test]
     fn every_kind_of_array_error_is_told_as_an_error() {

@@ -306,6 +306,25 @@ fn t082_forgotten_set_is_released_after_half_an_hour() {
     }
 }
 
+/// PRE-3, COM-8: while a prepared set waits the array is asked once a minute, and no more once it goes on.
+#[test]
+fn prepared_set_is_made_ready_again_once_a_minute() {
+    let rig = Rig::new(1);
+    rig.reach(State::Prepared, set(1));
+    let tick_for = |seconds| {
+        let before = rig.array.count(Op::Ready);
+        for _ in 0..seconds {
+            rig.provider.tick();
+            rig.clock.advance(SECONDS(1));
+        }
+        rig.array.count(Op::Ready) - before
+    };
+    assert_eq!(tick_for(600), 9);
+    assert_eq!(tick_for(1), 1, "ten minutes after the first look");
+    assert_eq!(rig.provider.pre_commit_snapshots(set(1)), Ok(()));
+    assert_eq!(tick_for(120), 0);
+}
+
 /// SEQ-7: the half hour begins anew with each call.
 #[test]
 fn t082_set_that_is_called_for_lives_on() {
