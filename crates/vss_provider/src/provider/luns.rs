@@ -3,6 +3,7 @@ use super::support::{Call, Failure, out_of_reach};
 use super::{Provider, garbled, plain};
 use crate::budget;
 use crate::errors::outcome_unknown;
+use crate::identity::LunOf;
 use crate::state::{Finish, Step, Ticket};
 use crate::{Event, EventKind, Hresult, LunDescription, Method, context, identity};
 use array_api::{ArrayError, CheckRequest, CopyReport, DeleteOutcome, LunId, LunInfo, LunRole};
@@ -180,17 +181,11 @@ impl Provider {
         let reports = self
             .array
             .report(call.budget.left()?, ticket.set, sources)?;
-        // What is told here decides what VSS imports, and later deletes: a wrong identity must not pass.
-        let fits = reports.len() == sources.len()
-            && reports.iter().zip(sources).all(|(report, source)| {
-                report.source == *source
-                    && report.copy != *source
-                    && identity::lun_id_by(
-                        self.settings.lun_of,
-                        &identity::describe(&report.identity),
-                    ) == Some(report.copy)
-            });
-        if fits { Ok(reports) } else { Err(garbled()) }
+        if fits(self.settings.lun_of, &reports, sources) {
+            Ok(reports)
+        } else {
+            Err(garbled())
+        }
     }
 
     /// LocateLuns: maps copies to this host, all or none, of the set in progress or of any earlier one (LOC-1..LOC-13).
@@ -339,6 +334,46 @@ impl Provider {
     }
 }
 
+/// Whether these are the copies of these sources. What is told of them decides what VSS imports, and later deletes: a wrong
+/// identity must not pass.
+fn fits(lun_of: LunOf, reports: &[CopyReport], sources: &[LunId]) -> bool {
+    let tells_of_copy = |report: &CopyReport| {
+        let told = identity::lun_id_by(lun_of, &identity::describe(&report.identity));
+        report.copy != report.source && told == Some(report.copy)
+    };
+    reports.len() == sources.len()
+        && reports
+            .iter()
+            .zip(sources)
+            .all(|(report, source)| report.source == *source && tells_of_copy(report))
+}
+
 fn is_copy(role: &LunRole) -> bool {
     matches!(role, LunRole::Copy(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+    use array_api::{CopyReport, LunId, LunIdentity, Oui};
+
+    fn report(source: u128, copy: u128, identity: u128) -> CopyReport {
+        CopyReport {
+            source: LunId(source),
+            copy: LunId(copy),
+            identity: LunIdentity::new(LunId(identity), Oui::LOCAL, *b"0001"),
+        }
+    }
+
+    /// GTL-7: each report is about its own source, and names a copy by that copy's identity.
+    #[test]
+    fn fits_only_the_copies_of_these_sources_in_their_order() {
+        let sources = [LunId(1), LunId(2)];
+        let holds = |reports: &[CopyReport]| fits(LunIdentity::lun_id, reports, &sources);
+        assert!(holds(&[report(1, 11, 11), report(2, 12, 12)]));
+        assert!(!holds(&[report(1, 11, 11)]));
+        assert!(!holds(&[report(2, 12, 12), report(1, 11, 11)]));
+        assert!(!holds(&[report(1, 1, 1), report(2, 12, 12)]), "no copy");
+        assert!(!holds(&[report(1, 11, 12), report(2, 12, 12)]), "another's");
+    }
 }

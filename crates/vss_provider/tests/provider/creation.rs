@@ -538,6 +538,20 @@ fn begin_of_a_new_set_ends_the_old_ones_freeze() {
     assert_eq!(rig.errors(), [EventKind::WrongOrder]);
 }
 
+/// PRE-3, LOG-6: what a commit has to tell waits for the next call outside of the window, which writes it.
+#[test]
+fn events_of_a_commit_are_written_by_the_next_call() {
+    let rig = Rig::new(1);
+    rig.reach(State::Committed, set(1));
+    rig.forget_events();
+    assert_eq!(rig.fire(Method::PostCommitSnapshots, set(1)), OK);
+    assert_eq!(rig.events(), []);
+    assert_eq!(rig.fire(Method::GetTargetLuns, set(1)), OK);
+    let events = rig.events();
+    let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::SetCaptured]);
+}
+
 /// T-254, COM-9: past the array's own deadline nothing is captured.
 #[test]
 fn t254_array_refuses_a_late_commit() {

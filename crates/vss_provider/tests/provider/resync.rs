@@ -195,6 +195,7 @@ fn unreachable_array_leaves_the_resync_pending() {
         let (rig, operation) = running();
         rig.array.fault_all(&fault);
         assert_eq!(operation.query_status(), PENDING);
+        assert_eq!(rig.events().len(), 1);
         assert_eq!(operation.query_status(), PENDING);
         let [event] = &rig.events()[..] else {
             panic!("one event, not {:?}", kinds(&rig));
@@ -401,4 +402,16 @@ fn t215_t223_t224_t225_resync_refusals() {
     rig.forget_events();
     assert_eq!(code(resync(&told, &volume)), Hresult::E_NOTIMPL);
     assert_eq!(rig.events(), []);
+}
+
+/// RSY-12: a refused start is over; there is nothing to stop.
+#[test]
+fn refused_start_is_not_cancelled() {
+    let rig = Rig::new(1);
+    rig.array.set_resync_right(HOST, true);
+    let told = rig.full(set(1));
+    rig.array.fault(Op::Resync, Fault::Err(Kind::WrongState));
+    let answer = rig.provider.resync_luns(&told, &rig.volume());
+    assert_eq!(code(answer), VETO);
+    assert_eq!(rig.array.count(Op::CancelResync), 0);
 }
