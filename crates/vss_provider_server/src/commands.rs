@@ -13,6 +13,7 @@ use crate::vendor::Arrays;
 use crate::{ids, settings, status};
 use array_api::{Array, ArrayError, ArrayInfo, Enrolment, HttpsArray};
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use std::time::Duration;
 
 /// How long a command waits for the array.
 pub(crate) const ASK_MAX: Duration = Duration::from_secs(5);
+
+/// More digits in a row may be a part of a token.
+const HEX_DIGITS_TOLD_MAX: usize = 8;
 
 /// Installs and looks after the Shadowlun VSS hardware provider on this Windows Server.
 ///
@@ -57,9 +61,16 @@ Examples:
         /// How COM starts the provider.
         #[arg(long, value_enum, default_value = "service")]
         hosting: HostingName,
+        /// Prints JSON for scripts instead of sentences for people.
+        #[arg(long)]
+        json: bool,
     },
     /// Takes the provider out of VSS, the event log and COM. Files, settings and enrolment stay.
-    Uninstall,
+    Uninstall {
+        /// Prints JSON for scripts instead of sentences for people.
+        #[arg(long)]
+        json: bool,
+    },
     /// Shows whether everything that a backup needs is in order.
     Status {
         /// Prints JSON for scripts instead of a table for people.
@@ -160,13 +171,27 @@ pub struct Host<'a> {
 /// The exit code, after the usage or the help was printed.
 pub fn parse(line: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Arguments, ExitCode> {
     Arguments::try_parse_from(line).map_err(|told| {
-        let text = ids::in_own_words(&told.to_string());
+        let text = ids::in_own_words(&without_secrets(&told.to_string()));
         match told.use_stderr() {
             true => eprint!("{text}"),
             false => print!("{text}"),
         }
         u8::try_from(told.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
     })
+}
+
+/// Wrong usage is told with the word that is wrong, which may be an enrolment line in the wrong place, or what a line break
+/// has cut off one: long runs of hexadecimal digits are left out (SEC-10).
+fn without_secrets(text: &str) -> String {
+    text.split_inclusive(|c: char| !c.is_ascii_hexdigit())
+        .map(|run| {
+            let digits = run.chars().take_while(char::is_ascii_hexdigit).count();
+            match digits > HEX_DIGITS_TOLD_MAX {
+                true => format!("...{}", &run[digits..]),
+                false => run.to_owned(),
+            }
+        })
+        .collect()
 }
 
 /// Carries a command out.
@@ -178,8 +203,10 @@ pub fn run(host: &Host<'_>, arguments: Arguments) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let done = match arguments.command {
-        Command::Install { hosting } => install(host, hosting),
-        Command::Uninstall => uninstall(host.system),
+        Command::Install { hosting, json } => {
+            return tell(install(host, hosting), json);
+        }
+        Command::Uninstall { json } => return tell(uninstall(host.system), json),
         Command::Status { json } => return show_status(host, json),
         Command::Doctor { json } => return show_doctor(host, json),
         Command::Events { last, json } => events(host, last, json),
@@ -196,16 +223,38 @@ pub fn run(host: &Host<'_>, arguments: Arguments) -> ExitCode {
         Command::PrintSettings => Ok(settings::EXAMPLE.to_owned()),
         Command::Service => (host.serve)().map(|()| String::new()),
     };
-    match done {
-        Ok(text) => {
-            print!("{}", ids::in_own_words(&text));
-            ExitCode::SUCCESS
-        }
-        Err(text) => {
-            eprintln!("{}", ids::in_own_words(text.trim_end()));
-            ExitCode::FAILURE
-        }
+    tell(done, false)
+}
+
+/// What became of a command, for scripts.
+#[derive(Serialize)]
+struct Outcome {
+    done: bool,
+    text: String,
+}
+
+/// Tells what a command did, or why it failed.
+fn tell(done: Result<String, String>, json: bool) -> ExitCode {
+    let (is_done, text) = match done {
+        Ok(text) => (true, ids::in_own_words(&text)),
+        Err(text) => (false, ids::in_own_words(&text)),
+    };
+    match (json, is_done) {
+        (true, done) => print!("{}", outcome(done, &text)),
+        (false, true) => print!("{text}"),
+        (false, false) => eprintln!("{}", text.trim_end()),
     }
+    match is_done {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn outcome(done: bool, text: &str) -> String {
+    pretty(&Outcome {
+        done,
+        text: text.trim_end().to_owned(),
+    })
 }
 
 /// Who the array is; connects, asks, hangs up.
@@ -379,6 +428,17 @@ mod tests {
     }
 
     #[test]
+    fn install_and_uninstall_tell_scripts_what_became_of_them() {
+        for line in [["x", "install", "--json"], ["x", "uninstall", "--json"]] {
+            assert!(Arguments::try_parse_from(line).is_ok(), "{line:?}");
+        }
+        let told: serde_json::Value =
+            serde_json::from_str(&outcome(false, "It \"failed\".\nWhat to do: that.\n")).unwrap();
+        assert_eq!(told["done"], false);
+        assert_eq!(told["text"], "It \"failed\".\nWhat to do: that.");
+    }
+
+    #[test]
     fn command_line_is_well_formed_and_hides_what_people_do_not_call() {
         Arguments::command().debug_assert();
 
@@ -446,6 +506,26 @@ mod tests {
         assert!(text.ends_with("Next: write array.toml.\n"), "{text}");
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
         assert!(folder.read(enrolment::FILE).is_err());
+    }
+
+    /// T-304, SEC-10: a line in the wrong place, or cut in two, is not repeated.
+    #[test]
+    fn t304_wrong_usage_is_told_without_the_token() {
+        let token = "0123456789abcdef".repeat(4);
+        let line = format!("shadowlun://127.0.0.1:8443/1/{}/{token}", "ab".repeat(32));
+        for wrong in [
+            &["x", &line][..],
+            &["x", "enroll", "-", &line],
+            &["x", "enroll", &line, &token],
+            &["x", "enroll", "-", &token[40..]],
+            &["x", "unenroll", "store", &token.to_uppercase()],
+            &["x", "events", "--last", &token],
+        ] {
+            let told = Arguments::try_parse_from(wrong).err().unwrap().to_string();
+            let text = without_secrets(&told).to_lowercase();
+            let part_is_shown = (0..16).any(|at| text.contains(&token[at..at + 9]));
+            assert!(!part_is_shown && text.starts_with("error: "), "{text}");
+        }
     }
 
     #[test]
