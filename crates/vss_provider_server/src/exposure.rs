@@ -40,17 +40,30 @@ const TRUSTED: [&str; 3] = [
     "S-1-5-32-544",
     "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464",
 ];
-/// Everyone, Local, Network, Interactive, Anonymous, Authenticated Users, Users, Guests.
-const ORDINARY: [&str; 8] = [
+/// Everyone, Local, Console Logon, Network, Batch, Interactive, Service, Anonymous, Authenticated Users, Terminal Server Users, Remote
+/// Interactive, This Organization, Users, Guests, Power Users, Pre-Windows 2000 Compatible Access, Remote Desktop Users.
+const ORDINARY: [&str; 17] = [
     "S-1-1-0",
     "S-1-2-0",
+    "S-1-2-1",
     "S-1-5-2",
+    "S-1-5-3",
     "S-1-5-4",
+    "S-1-5-6",
     "S-1-5-7",
     "S-1-5-11",
+    "S-1-5-13",
+    "S-1-5-14",
+    "S-1-5-15",
     "S-1-5-32-545",
     "S-1-5-32-546",
+    "S-1-5-32-547",
+    "S-1-5-32-554",
+    "S-1-5-32-555",
 ];
+/// What the SIDs of a domain's accounts begin with, and how those of Domain Users, Domain Guests and Domain Computers end.
+const DOMAIN: &str = "S-1-5-21-";
+const ORDINARY_OF_DOMAIN: [&str; 3] = ["-513", "-514", "-515"];
 /// GENERIC_ALL, GENERIC_WRITE, WRITE_OWNER, WRITE_DAC, DELETE, FILE_DELETE_CHILD, FILE_APPEND_DATA, FILE_WRITE_DATA.
 const WRITES: u32 = 0x500D_0046;
 
@@ -78,10 +91,15 @@ pub fn exposed(path: &str, rights: &Rights, own: &str) -> Vec<Exposed> {
     sids.into_iter()
         .map(|sid| Exposed {
             path: path.to_owned(),
-            is_ordinary: ORDINARY.contains(&sid.as_str()),
+            is_ordinary: is_ordinary(&sid),
             sid,
         })
         .collect()
+}
+
+fn is_ordinary(sid: &str) -> bool {
+    let of_domain = |end: &&str| sid.ends_with(*end);
+    ORDINARY.contains(&sid) || sid.starts_with(DOMAIN) && ORDINARY_OF_DOMAIN.iter().any(of_domain)
 }
 
 #[cfg(test)]
@@ -146,6 +164,21 @@ mod tests {
             assert_eq!(users(mask), found, "{mask:#x}");
         }
         assert_eq!(users(0x0012_00A9), []);
+    }
+
+    /// SEC-7: a domain's users are ordinary users too; an account or a group of its own may be administrators'.
+    #[test]
+    fn users_of_a_domain_and_of_remote_desktops_are_ordinary() {
+        for (sid, is_ordinary) in [
+            ("S-1-5-21-1-2-3-513", true),
+            ("S-1-5-21-1-2-3-514", true),
+            ("S-1-5-32-555", true),
+            ("S-1-5-21-1-2-3-512", false),
+            ("S-1-5-21-1-2-3-1513", false),
+        ] {
+            let found = sids(Some(vec![entry(sid, 0x2)]));
+            assert_eq!(found, [(sid.to_owned(), is_ordinary)]);
+        }
     }
 
     #[test]
