@@ -180,11 +180,18 @@ impl Followed {
     fn of(enrolments: &Enrolments) -> Self {
         // Looked at before it is read: a change in between is met by the next look.
         let stamp = (enrolments.stamp)();
-        let array = match (enrolments.load)() {
-            Ok(enrolled) => Ok(one_of(&enrolled)),
-            Err(error) => Err(refusal(&error, error.remedy())),
-        };
-        Self { stamp, array }
+        let loaded = (enrolments.load)();
+        Self {
+            // What the system refused now it may give at the next look: another program may have had the file open.
+            stamp: match loaded {
+                Err(LoadError::Unreadable { .. } | LoadError::Sealed { .. }) => None,
+                _ => stamp,
+            },
+            array: match loaded {
+                Ok(enrolled) => Ok(one_of(&enrolled)),
+                Err(error) => Err(refusal(&error, error.remedy())),
+            },
+        }
     }
 }
 
@@ -302,6 +309,8 @@ mod tests {
     use crate::data_folder::{DataFolder as _, MemoryFolder};
     use crate::enrolment::tests::{Machine, of_line};
     use crate::enrolment::{self, FILE};
+    use std::io;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use vss_provider::Event;
 
     struct Nowhere;
@@ -388,6 +397,31 @@ mod tests {
         let changed = enrolled.changed().expect("it has changed");
         enrolled.follow(changed);
         assert!(enrolled.changed().is_none());
+    }
+
+    /// A file that could not be read for a moment is read at the next look, although nobody writes to it again.
+    #[test]
+    fn enrolment_that_could_not_be_read_is_looked_at_again() {
+        let readings = AtomicU32::new(0);
+        let enrolments = Enrolments {
+            stamp: Box::new(|| Some(SystemTime::UNIX_EPOCH)),
+            load: Box::new(move || match readings.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(LoadError::Unreadable {
+                    path: FILE.into(),
+                    source: io::ErrorKind::PermissionDenied.into(),
+                }),
+                _ => Ok(Vec::new()),
+            }),
+        };
+        let site = Site::assemble(Ok(FileSettings::default()), enrolments, |_| {
+            Arc::new(Nowhere)
+        });
+        let enrolled = site.enrolled.clone().expect("it comes from an enrolment");
+        assert!(refusal_of(&site).message.contains("cannot be read"));
+
+        follow(&enrolled);
+
+        assert!(refusal_of(&site).message.contains("no array"));
     }
 
     /// What `enroll` and `unenroll` write takes effect for a provider that is loaded, at its next look.
