@@ -129,6 +129,8 @@ catalogue! {
     SpaceExhausted = 319, Error, "The array has no free space left: writes to its LUNs and to their shadow copies fail.", "Free space on the array or enlarge its store; then check the volumes on it.";
     /// The array did not carry a discard out, and a call failed by it: AbortSnapshots, or the set's next begin (ABT-8, LOG-5).
     DiscardFailed = 320, Error, "A given-up shadow copy set is still on the array.", "Nothing, if the array is back soon: the next set discards it; else look at 'shadowlun orphans' on the array.";
+    /// A call could not be carried out for want of memory on this computer (ERR-5).
+    OutOfMemory = 397, Error, "This computer has not enough free memory.", "Close programs or give the computer more memory, then repeat the backup.";
     /// The process could not begin to serve, or could not end in order (SEC-4, SEQ-40).
     ServerFailed = 398, Error, "The provider could not start, or could not end in order.", "Remove the cause, then repeat the backup; the provider starts by itself.";
     /// A method, or a thread of the provider, met an error of its own (GEN-7).
@@ -184,7 +186,8 @@ pub struct Event {
 impl Event {
     /// In which call, with what, and what it answered: the operation, ids and code of LOG-4.
     pub fn context(&self) -> String {
-        let mut context = format!("Operation: {}", self.method);
+        // First what is never to be missing: the log takes so many characters of it, and a set may have thousands of LUNs.
+        let mut context = format!("Operation: {}; code {:?}", self.method, self.code);
         if let Some(set) = self.set {
             context += &format!("; set {set}");
         }
@@ -194,7 +197,7 @@ impl Event {
         for lun in &self.luns {
             context += &format!("; LUN {lun}");
         }
-        context + &format!("; code {:?}", self.code)
+        context
     }
 }
 

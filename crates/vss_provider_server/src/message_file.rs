@@ -91,6 +91,8 @@ fn insert(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::ids::SHADOWLUN;
+    use array_api::LunId;
+    use uuid::Uuid;
     use vss_provider::{Hresult, Method};
 
     fn event(cause: &str, advice: Option<&str>) -> Event {
@@ -144,6 +146,21 @@ mod tests {
         assert!(context.contains("0x8004231F"), "{context}");
         assert_eq!(advice, " In this case: free 4.");
         assert_eq!(inserts(&event("x", None))[2], "");
+    }
+
+    /// LOG-4: the code is told however many LUNs there are.
+    #[test]
+    fn inserts_of_a_call_with_thousands_of_luns_carry_the_code() {
+        let vast = Event {
+            set: Some(Uuid::from_u128(1)),
+            luns: vec![LunId(2); 4_096],
+            ..event("3 bytes are free", None)
+        };
+
+        let [_, context, _] = inserts(&vast);
+
+        assert!(context.contains("0x8004231F"), "{context}");
+        assert!(context.contains(&Uuid::from_u128(1).to_string()));
     }
 
     /// Known trap: the viewers expand `%` and digits in inserts too (an IPv6 zone, for example).
