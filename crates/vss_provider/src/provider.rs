@@ -216,6 +216,11 @@ impl Provider {
         rests.then(work)
     }
 
+    /// Whether volumes are frozen for its set: the whole process opens no file, logs nothing and does not connect (COM-8).
+    pub fn is_frozen(&self) -> bool {
+        self.journal.frozen_since().is_some()
+    }
+
     /// State and id of the set in progress, for diagnosis.
     pub fn state(&self) -> (State, Option<SetId>) {
         let sets = self.sets();

@@ -15,7 +15,8 @@ const TICK_EVERY: Duration = Duration::from_secs(1);
 /// A loaded provider, and the array that follows its host's enrolment.
 struct Loaded {
     provider: Weak<Provider>,
-    enrolled: Option<Arc<EnrolledArray>>,
+    /// The provider's own: its connections go with the provider.
+    enrolled: Option<Weak<EnrolledArray>>,
 }
 
 /// The providers that are loaded. They belong to their COM objects; here they are only known.
@@ -28,10 +29,11 @@ pub struct Live {
 
 impl Live {
     /// Makes a provider known.
-    pub fn add(&self, provider: &Arc<Provider>, enrolled: Option<Arc<EnrolledArray>>) {
+    pub fn add(&self, provider: &Arc<Provider>, enrolled: Option<&Arc<EnrolledArray>>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|loaded| loaded.provider.strong_count() > 0);
         let provider = Arc::downgrade(provider);
+        let enrolled = enrolled.map(Arc::downgrade);
         known.push(Loaded { provider, enrolled });
     }
 
@@ -51,9 +53,15 @@ impl Live {
         Ok(())
     }
 
-    /// Lets time pass for every provider; one that is at rest follows a changed enrolment.
+    /// Lets time pass for every provider; one that is at rest follows a changed enrolment. While volumes are frozen for a set of one
+    /// of them the others wait: this process opens no file and logs nothing then (COM-8, T-099).
     pub fn tick(&self) {
-        for (provider, enrolled) in self.loaded() {
+        let mut loaded = self.loaded();
+        if loaded.iter().any(|(provider, _)| provider.is_frozen()) {
+            // A freeze that nobody ends is ended by its own provider.
+            loaded.retain(|(provider, _)| provider.is_frozen());
+        }
+        for (provider, enrolled) in loaded {
             let ticked = caught(|| {
                 provider.tick();
                 if let Some(enrolled) = enrolled {
@@ -84,8 +92,10 @@ impl Live {
 
     fn loaded(&self) -> Vec<(Arc<Provider>, Option<Arc<EnrolledArray>>)> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let upgraded =
-            |loaded: &Loaded| Some((loaded.provider.upgrade()?, loaded.enrolled.clone()));
+        let upgraded = |loaded: &Loaded| {
+            let enrolled = loaded.enrolled.as_ref().and_then(Weak::upgrade);
+            Some((loaded.provider.upgrade()?, enrolled))
+        };
         known.iter().filter_map(upgraded).collect()
     }
 }
@@ -208,6 +218,29 @@ mod tests {
         assert_eq!(live.known.lock().expect("not poisoned").len(), 1);
     }
 
+    /// T-023: nor does an array stay connected, and its token in memory, for nobody.
+    #[test]
+    fn t023_array_goes_with_its_provider() {
+        let (clock, live) = (VirtualClock::new(), Live::default());
+        let enrolments = Enrolments {
+            stamp: Box::new(|| None),
+            load: Box::new(|| Err(LoadError::Missing)),
+        };
+        let settings = Ok(FileSettings::default());
+        let site = Site::assemble(settings, enrolments, |_| Arc::new(Nowhere));
+        let now = clock.clone();
+        let clock = Arc::new(move || now.now());
+        let provider = Provider::new(site.array, clock, site.events, site.settings);
+        let provider = Arc::new(provider);
+        let enrolled = site.enrolled.expect("it comes from an enrolment");
+        live.add(&provider, Some(&enrolled));
+        let left = Arc::downgrade(&enrolled);
+
+        drop((enrolled, provider));
+
+        assert_eq!(left.strong_count(), 0);
+    }
+
     /// LOAD-7, at the end of the server.
     #[test]
     fn unload_gives_the_set_up_that_is_left() {
@@ -234,13 +267,46 @@ mod tests {
         };
         let settings = Ok(FileSettings::default());
         let site = Site::assemble(settings, enrolments, |_| Arc::new(Nowhere));
-        live.add(&provider, site.enrolled);
+        live.add(&provider, site.enrolled.as_ref());
         let before = looks.load(Ordering::Relaxed);
         live.tick();
         assert_eq!(looks.load(Ordering::Relaxed), before);
 
         // Given up, which is an end too.
         provider.abort_snapshots(SET).expect("the array is up");
+        live.tick();
+
+        assert!(looks.load(Ordering::Relaxed) > before);
+    }
+
+    /// T-099, COM-8: in the commit window of one provider's set no other provider of the process opens a file or logs either.
+    #[test]
+    fn t099_other_providers_wait_while_volumes_are_frozen() {
+        let (clock, live) = (VirtualClock::new(), Live::default());
+        let array = SimulatedArray::new(clock.clone());
+        let (frozen, other) = (busy(&clock, &array), provider(&clock, &array));
+        let looks = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&looks);
+        let enrolments = Enrolments {
+            stamp: Box::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                None
+            }),
+            load: Box::new(|| Err(LoadError::Missing)),
+        };
+        let settings = Ok(FileSettings::default());
+        let site = Site::assemble(settings, enrolments, |_| Arc::new(Nowhere));
+        live.add(&other, site.enrolled.as_ref());
+        live.add(&frozen, None);
+        frozen.end_prepare_snapshots(SET).expect("ready");
+        frozen.pre_commit_snapshots(SET).expect("armed");
+        let before = looks.load(Ordering::Relaxed);
+        live.tick();
+        assert_eq!(looks.load(Ordering::Relaxed), before);
+
+        // What nobody ends is ended, and keeps nobody waiting.
+        clock.advance(budget::FREEZE_MAX);
+        live.tick();
         live.tick();
 
         assert!(looks.load(Ordering::Relaxed) > before);
@@ -275,7 +341,7 @@ mod tests {
         let settings = Ok(FileSettings::default());
         let site = Site::assemble(settings, enrolments, |_| Arc::new(Nowhere));
         let refusal = || site.array.info(budget::TICK).expect_err("no array").message;
-        live.add(&provider, site.enrolled.clone());
+        live.add(&provider, site.enrolled.as_ref());
         version.store(1, Ordering::Relaxed);
 
         live.tick();

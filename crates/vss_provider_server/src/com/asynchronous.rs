@@ -5,7 +5,7 @@
 #![expect(unsafe_code)]
 
 use super::convert::out;
-use crate::guard::guarded;
+use crate::guard::{Callers, admitted};
 use crate::lifetime::User;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,25 +19,18 @@ const INFINITE: u32 = u32::MAX;
 /// An operation that the array carries out. Lives as long as its caller wants, also longer than the provider's object (ASY-5).
 #[implement(IVssAsync, Agile = false)]
 pub(super) struct AsyncResync {
-    operation: ResyncOperation,
+    pub(super) operation: ResyncOperation,
     /// For the event of an error of ours.
-    provider: Arc<Provider>,
+    pub(super) provider: Arc<Provider>,
+    pub(super) callers: Arc<dyn Callers>,
     /// Keeps the server up.
-    _user: User,
+    pub(super) _user: User,
 }
 
 impl AsyncResync {
-    pub(super) fn new(operation: ResyncOperation, provider: Arc<Provider>, user: User) -> Self {
-        Self {
-            operation,
-            provider,
-            _user: user,
-        }
-    }
-
     fn answer(&self, body: impl FnOnce() -> Hresult) -> windows::core::Result<()> {
         let post = |event| self.provider.post(event);
-        super::answer(guarded(Method::ResyncLuns, post, body))
+        super::answer(admitted(&*self.callers, Method::ResyncLuns, post, body))
     }
 }
 
@@ -55,15 +48,14 @@ impl IVssAsync_Impl for AsyncResync_Impl {
     }
 
     fn QueryStatus(&self, result: *mut HRESULT, _reserved: *mut i32) -> windows::core::Result<()> {
-        self.answer(|| {
-            // SAFETY: COM hands in NULL or a place for one HRESULT.
-            match unsafe { out(result, HRESULT(0)) } {
-                Ok(result) => {
-                    *result = HRESULT(self.operation.query_status().0.cast_signed());
-                    Hresult::S_OK
-                }
-                Err(code) => code,
+        // SAFETY: COM hands in NULL or a place for one HRESULT. It is emptied for whoever calls (GEN-3).
+        let result = unsafe { out(result, HRESULT(0)) };
+        self.answer(|| match result {
+            Ok(result) => {
+                *result = HRESULT(self.operation.query_status().0.cast_signed());
+                Hresult::S_OK
             }
+            Err(code) => code,
         })
     }
 }

@@ -10,7 +10,7 @@ use super::convert::{
     CoTaskMemory, out, read_lun, read_luns, read_luns_or_null, update_lun, uuid, write_luns,
 };
 use super::extended::{IHardwareProviderEx, IHardwareProviderEx_Impl};
-use crate::guard::{Callers, admitted, guarded};
+use crate::guard::{Callers, admitted, guarded, internal_error};
 use crate::lifetime::User;
 use crate::live::Live;
 use crate::memory;
@@ -19,7 +19,7 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
-use vss_provider::{Hresult, Method, Provider};
+use vss_provider::{Event, EventKind, Hresult, Method, Provider};
 use windows::Win32::Storage::VirtualDiskService::VDS_LUN_INFORMATION;
 use windows::Win32::Storage::Vss::{
     IVssAsync, IVssHardwareSnapshotProvider_Impl, IVssProviderCreateSnapshotSet,
@@ -55,7 +55,7 @@ impl ProviderObject {
             site.settings,
         );
         let provider = Arc::new(provider.with_window(memory::window()));
-        live.add(&provider, site.enrolled);
+        live.add(&provider, site.enrolled.as_ref());
         Self {
             provider,
             callers,
@@ -64,12 +64,15 @@ impl ProviderObject {
     }
 
     fn code(&self, method: Method, body: impl FnOnce() -> Result<(), Hresult>) -> Hresult {
-        admitted(
-            &*self.callers,
-            method,
-            |event| self.provider.post(event),
-            || body().err().unwrap_or(Hresult::S_OK),
-        )
+        let post = |event| self.provider.post(event);
+        admitted(&*self.callers, method, post, || {
+            let code = body().err().unwrap_or(Hresult::S_OK);
+            if code == Hresult::E_OUTOFMEMORY {
+                // Only this shell gives the code (ERR-5).
+                post(out_of_memory(method));
+            }
+            code
+        })
     }
 
     fn answer(
@@ -82,6 +85,14 @@ impl ProviderObject {
 
     fn raw_answer(&self, method: Method, body: impl FnOnce() -> Result<(), Hresult>) -> HRESULT {
         HRESULT(self.code(method, body).0.cast_signed())
+    }
+}
+
+fn out_of_memory(method: Method) -> Event {
+    Event {
+        kind: EventKind::OutOfMemory,
+        cause: "an allocation was refused".to_owned(),
+        ..internal_error(method, String::new(), Hresult::E_OUTOFMEMORY)
     }
 }
 
@@ -246,7 +257,12 @@ impl IHardwareProviderEx_Impl for ProviderObject_Impl {
             // SAFETY: see above.
             let targets = unsafe { read_luns(count, targets) }?;
             let operation = self.provider.resync_luns(&copies, &targets)?;
-            let object = AsyncResync::new(operation, Arc::clone(&self.provider), self.user.clone());
+            let object = AsyncResync {
+                operation,
+                provider: Arc::clone(&self.provider),
+                callers: Arc::clone(&self.callers),
+                _user: self.user.clone(),
+            };
             *place = IVssAsync::from(object).into_raw();
             Ok(())
         })

@@ -96,6 +96,26 @@ fn t020_ordinary_caller_is_denied_in_every_method() {
     assert_eq!(refused.code(), E_ACCESSDENIED);
 }
 
+/// T-020, SEC-1, SEC-2: nor does the object of a resync, which is handed out and may be called by others than who asked for it.
+#[test]
+fn t020_ordinary_caller_is_denied_by_a_resync_under_way() {
+    // SAFETY: no LUNs.
+    let operation = unsafe { load().ResyncLuns(ptr::null(), ptr::null(), 0) }.expect("done");
+    let (vtable, this, mut status) = (operation.vtable(), operation.as_raw(), S_FALSE);
+    PRIVILEGED.set(false);
+    // SAFETY: a place of ours.
+    let codes = unsafe {
+        [
+            (vtable.Cancel)(this),
+            (vtable.Wait)(this, 0),
+            (vtable.QueryStatus)(this, &raw mut status, ptr::null_mut()),
+        ]
+    };
+    PRIVILEGED.set(true);
+    assert_eq!((codes, status), ([E_ACCESSDENIED; 3], S_OK));
+    assert_eq!(EVENTS.take(), [], "and could fill the log");
+}
+
 /// LOAD-10, SEC-2: the last Release has no caller, since its client may be dead; it gives the set up all the same.
 #[test]
 fn t018_last_release_needs_no_caller() {

@@ -10,9 +10,9 @@ use crate::memory::exhaustion::with_blocks_left;
 use windows::Win32::Foundation::E_OUTOFMEMORY;
 use windows::Win32::Storage::VirtualDiskService::VDS_STORAGE_IDENTIFIER;
 
-/// T-079, GEN-3: the system's memory ends at each allocation of BeginPrepareSnapshot in turn, the simulated array's among them.
-/// Until all that is asked of the array could be carried through, the call is refused with nothing done and nothing kept; from there
-/// on it succeeds. The process lives on either way.
+/// T-079, GEN-3, ERR-5: the system's memory ends at each allocation of BeginPrepareSnapshot in turn, the simulated array's among them.
+/// Until all that is asked of the array could be carried through, the call is refused with nothing done and nothing kept but an event; from
+/// there on it succeeds. The process lives on either way.
 #[test]
 fn t079_begin_prepare_out_of_memory_at_each_allocation_is_refused_or_completed() {
     let bench = bench();
@@ -24,10 +24,14 @@ fn t079_begin_prepare_out_of_memory_at_each_allocation_is_refused_or_completed()
         let set = GUID::from_u128(0x1000 + blocks as u128);
         let asked = array_calls();
         let raw = &raw mut source.0;
-        let (code, fared) = with_blocks_left(blocks, || {
+        let ((code, told), fared) = with_blocks_left(blocks, || {
             // SAFETY: an array of one, in a place of ours.
-            code(unsafe { provider.BeginPrepareSnapshot(set, set, 0, 1, ptr::null(), raw) })
+            let begun = unsafe { provider.BeginPrepareSnapshot(set, set, 0, 1, ptr::null(), raw) };
+            let events = EVENTS.take();
+            let told = matches!(&events[..], [event] if event.kind == EventKind::OutOfMemory);
+            (code(begun), told)
         });
+        assert_eq!(told, code == E_OUTOFMEMORY, "with {blocks} blocks (ERR-5)");
         match code {
             E_OUTOFMEMORY => {
                 assert_eq!(completed, 0, "with {blocks} blocks: less was enough");
