@@ -15,7 +15,7 @@ const LINUX: &[(&str, &str, &[&str])] = &[
 ];
 /// Folder of the rig in the packages.
 const RIG: &str = "rig";
-/// With all that the first one refers to.
+/// With all that they refer to.
 const TEXTS: &[&str] = &[
     "README.md",
     "ARCHITECTURE.md",
@@ -26,13 +26,17 @@ const TEXTS: &[&str] = &[
     "docs/store-format.md",
     "docs/sdk.md",
     "docs/provider-operations.md",
+    "docs/provider-performance.md",
+    "docs/events.md",
     "docs/rig.md",
-    // To which the rig's page refers.
     "docs/requirements.md",
     "docs/rig-cases.md",
+    "examples/vendor_provider/rig.toml",
+    "examples/vendor_provider/src/bin/anvil-array.rs",
+    "examples/wrong_provider/rig.toml",
 ];
 
-/// A folder of files that the first one refers to as well.
+/// A folder of files to which they refer as well.
 const ACCEPTANCE: &str = "docs/windows-acceptance";
 
 /// Release builds for both systems, the licences and a list of checksums.
@@ -46,10 +50,11 @@ pub(crate) fn package() -> Result<(), Failure> {
     let linux = dist.join(format!("linux-{}", std::env::consts::ARCH));
     let windows = dist.join("windows-x86_64");
     for folder in [&linux, &windows] {
-        let docs = folder.join("docs");
-        std::fs::create_dir_all(&docs).map_err(failed(&docs))?;
         for text in TEXTS {
-            copy(&root().join(text), &folder.join(text))?;
+            let to = folder.join(text);
+            let place = to.parent().unwrap_or(folder);
+            std::fs::create_dir_all(place).map_err(failed(place))?;
+            copy(&root().join(text), &to)?;
         }
         copy_folder(&root().join(ACCEPTANCE), &folder.join(ACCEPTANCE))?;
     }
@@ -101,4 +106,40 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::Failed(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    /// Pages of `docs` and files of the examples, as a page names them: from the root, or beside it in a link.
+    fn named(page: &str, text: &str) -> Vec<String> {
+        let beside = page.starts_with("docs/");
+        let links = text.split("](").skip(1).filter(|_| beside);
+        let links = links.filter_map(|rest| rest.split(')').next());
+        let links = links.filter(|to| to.ends_with(".md") && !to.contains('/'));
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c)));
+        let words = words.map(|word| word.trim_matches('.')).filter(|word| {
+            ["docs/", "examples/"]
+                .iter()
+                .any(|top| word.starts_with(top))
+                && [".md", ".json", ".toml", "anvil-array.rs"]
+                    .iter()
+                    .any(|end| word.ends_with(end))
+        });
+        let words = words.map(str::to_owned);
+        words.chain(links.map(|to| format!("docs/{to}"))).collect()
+    }
+
+    #[test]
+    fn package_has_every_page_and_example_that_its_pages_name() {
+        let pages = TEXTS.iter().filter(|text| text.ends_with(".md"));
+        for page in pages {
+            let text = std::fs::read_to_string(root().join(page)).unwrap();
+            for file in named(page, &text) {
+                let is_there = TEXTS.contains(&file.as_str()) || file.starts_with(ACCEPTANCE);
+                assert!(is_there, "{page} names {file}");
+            }
+        }
+    }
 }

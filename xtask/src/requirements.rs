@@ -2,7 +2,7 @@
 //! The matrix: which requirement of `docs/requirements.md` is shown by which test.
 //!
 //! A test shows what its name (`t063_...`) and its documentation name (`T-063`, `BPS-2`, `LOC-1..LOC-3`); so does a scenario
-//! of the rig with its id, and a behaviour of a conformance suite. A test that is `#[ignore]`d shows nothing. That the tests
+//! of the rig, and a behaviour of a conformance suite. A test that is `#[ignore]`d or does nothing shows nothing. That the tests
 //! pass is the matter of `cargo xtask test`; here counts that they exist.
 
 mod ids;
