@@ -2,9 +2,13 @@
 //! `shadowlun-rig run`: a provider and an array that the rig knows only through an adapter, the example's, on Linux and on a Windows
 //! (Wine). Needs the Windows programs (`cargo xtask build`) and the workspace's own (`cargo build --workspace`).
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+use vss_rig::interrupt::Interrupt;
 
 const RIG: &str = env!("CARGO_BIN_EXE_shadowlun-rig");
 const CLSID: &str = "{8d0b2a53-94b6-4a2c-8f0e-61c5a3d97e14}";
@@ -13,6 +17,7 @@ const INSTALL: &str =
     "'C:\\Program Files\\Anvil\\anvil-provider.exe', 'install', '--hosting', 'local-server'";
 const UNINSTALL: &str = "'C:\\Program Files\\Anvil\\anvil-provider.exe', 'uninstall'";
 const WORKER: &str = "'../../target/debug/anvil-array'";
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// The folders of the programs for Linux and for Windows.
 fn programs() -> (PathBuf, PathBuf) {
@@ -218,6 +223,60 @@ fn installation_that_is_no_good_is_told_and_is_exit_code_2() {
     for (old, new, words) in rows {
         expect_refusal(&Fixture::new(&[(old, new)]), CLSID, "T-030", words);
     }
+}
+
+/// A rig in a process group of its own, as a terminal's foreground; temporary files go to `scratch`.
+fn in_foreground(f: &Fixture, scratch: &Path) -> Child {
+    Command::new(RIG)
+        .args(["run", "--clsid", CLSID, "--adapter"])
+        .arg(f.file("anvil.toml"))
+        .env("TMPDIR", scratch)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap()
+}
+
+/// Ctrl-C goes to every process of the foreground; the rig has to end in order.
+fn press_ctrl_c(rig: &mut Child) {
+    kill_process_group(Pid::from_child(rig), Signal::INT).unwrap();
+    let ended = Interrupt::default().wait_until(LIMIT, || !matches!(rig.try_wait(), Ok(None)));
+    if !ended.unwrap() {
+        rig.kill().unwrap();
+    }
+    assert_eq!(rig.wait().unwrap().code(), Some(2));
+}
+
+#[test]
+fn ctrl_c_lets_the_arrays_program_remove_what_it_made() {
+    let (f, scratch) = (Fixture::new(&[]), tempfile::tempdir().unwrap());
+    let made = || {
+        let mut folders = std::fs::read_dir(scratch.path()).unwrap().flatten();
+        folders.find(|folder| folder.path().join("state.json").exists())
+    };
+    let mut rig = in_foreground(&f, scratch.path());
+    let started = Interrupt::default().wait_until(LIMIT, || made().is_some());
+    assert!(started.unwrap(), "no array was made");
+
+    press_ctrl_c(&mut rig);
+
+    assert!(made().is_none(), "the array is left");
+}
+
+#[test]
+fn ctrl_c_ends_a_rig_whose_arrays_program_is_silent() {
+    let f = Fixture::new(&[(
+        WORKER,
+        "'/bin/sh', '-c', 'read question; : >asked; exec sleep 1000', '-'",
+    )]);
+    let scratch = tempfile::tempdir().unwrap();
+    let mut rig = in_foreground(&f, scratch.path());
+    let asked = f.folder.path().join("asked");
+    let started = Interrupt::default().wait_until(LIMIT, || asked.exists());
+    assert!(started.unwrap(), "the program was not asked");
+
+    press_ctrl_c(&mut rig);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::{ArrayUnderTest, CREATOR, CopyKind, Fault, IMPORTER, ORIGINAL_BYTES, 
 use crate::com::ComProvider;
 use crate::host::ProviderHost;
 use crate::interrupt::Interrupt;
+use crate::process::spawn_apart;
 #[cfg(windows)]
 use crate::this_machine::{ThisMachine as WindowsHost, WindowsParts};
 #[cfg(target_os = "linux")]
@@ -16,8 +17,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 use vss_provider::LunDescription;
 
@@ -28,6 +31,14 @@ const HOSTS: &[&str] = match cfg!(windows) {
 };
 /// Whether a host goes away with the rig, with all that was installed on it.
 const IS_DISPOSABLE: bool = !cfg!(windows);
+
+/// How long the array's program may take for an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// The same once a signal came: it is asked to put things in order, and no more.
+const LAST_ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to remove what it made.
+const END_LIMIT: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The adapter file.
 #[derive(Clone, Debug, Deserialize)]
@@ -95,7 +106,9 @@ impl Adapter {
 struct Worker {
     child: Child,
     input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    /// The lines that it writes; closed when it ends.
+    lines: Receiver<String>,
+    interrupt: Interrupt,
     /// What it was asked and cannot do, since somebody looked.
     cannot: Option<String>,
     /// Why it is of no use any more.
@@ -112,26 +125,33 @@ enum Reply {
 }
 
 impl Worker {
-    fn start(adapter: &Adapter) -> anyhow::Result<Self> {
+    fn start(adapter: &Adapter, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let (program, arguments) = adapter.array.command.split_first().context("no program")?;
         // A path is the adapter's; a name alone is looked for as a shell would.
         let at = match program.contains(std::path::is_separator) {
             true => adapter.folder.join(program),
             false => program.into(),
         };
-        let mut child = Command::new(at)
+        let mut command = Command::new(at);
+        command
             .args(arguments)
             .current_dir(&adapter.folder)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start the adapter's program {program}"))?;
+            .stdout(Stdio::piped());
+        let mut child = spawn_apart(&mut command)
+            .with_context(|| format!("the adapter's program {program}"))?;
         let input = child.stdin.take();
-        let output = child.stdout.take().context("no pipe")?;
+        let output = BufReader::new(child.stdout.take().context("no pipe")?);
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            let mut lines = output.lines().map_while(Result::ok);
+            lines.try_for_each(|line| sender.send(line))
+        });
         Ok(Self {
             child,
             input,
-            output: BufReader::new(output),
+            lines,
+            interrupt: interrupt.clone(),
             cannot: None,
             broken: None,
         })
@@ -161,13 +181,34 @@ impl Worker {
     fn exchange(&mut self, question: &Value) -> anyhow::Result<Reply> {
         let input = self.input.as_mut().context("its input is closed")?;
         let sent = writeln!(input, "{question}").and_then(|()| input.flush());
-        let mut line = String::new();
         // One that has ended takes no question.
-        if sent.is_err() || self.output.read_line(&mut line)? == 0 {
+        let line = match sent {
+            Ok(()) => self.next_line()?,
+            Err(_) => None,
+        };
+        let Some(line) = line else {
             self.input = None;
             bail!("it has ended ({})", self.child.wait()?);
+        };
+        serde_json::from_str(&line).with_context(|| format!("it wrote {line:?}"))
+    }
+
+    /// `None` when it has ended.
+    fn next_line(&self) -> anyhow::Result<Option<String>> {
+        let start = Instant::now();
+        loop {
+            match self.lines.recv_timeout(LOOK_EVERY) {
+                Ok(line) => return Ok(Some(line)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let limit = match self.interrupt.is_set() {
+                true => LAST_ANSWER_LIMIT,
+                false => ANSWER_LIMIT,
+            };
+            let seconds = limit.as_secs();
+            ensure!(start.elapsed() < limit, "none came within {seconds} s");
         }
-        serde_json::from_str(&line).with_context(|| format!("it wrote {:?}", line.trim_end()))
     }
 }
 
@@ -175,7 +216,17 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.input = None;
         // It ends with its input, and removes what it made.
-        let _ = self.child.wait();
+        let limit = match self.broken {
+            None => END_LIMIT,
+            Some(_) => LAST_ANSWER_LIMIT,
+        };
+        let patient = Interrupt::default();
+        let ended = patient.wait_until(limit, || !matches!(self.child.try_wait(), Ok(None)));
+        if !matches!(ended, Ok(true)) {
+            eprintln!("the adapter's program did not end with its input, and is ended");
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 
@@ -273,7 +324,7 @@ impl AdapterArray {
         parts: &WindowsParts,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
-        let mut worker = Worker::start(adapter)?;
+        let mut worker = Worker::start(adapter, interrupt)?;
         worker.ask::<Value>(&json!({
             "do": "start",
             "hosts": HOSTS,

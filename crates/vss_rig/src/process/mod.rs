@@ -111,7 +111,7 @@ pub(crate) fn append(file: &Path) -> anyhow::Result<File> {
 
 /// Starts a child in a process group of its own, so that a Ctrl-C at the terminal reaches only the rig, which then ends its children
 /// in the right order.
-fn spawn_apart(command: &mut Command) -> anyhow::Result<Child> {
+pub(crate) fn spawn_apart(command: &mut Command) -> anyhow::Result<Child> {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
     #[cfg(windows)]
