@@ -134,19 +134,31 @@ impl fmt::Display for CallRecord {
     }
 }
 
-/// What happened, a line for each call and event in the order in which they were seen; clones share it.
+/// What happened, a line for each call and event in the order in which they were seen, and what was wrong with the calls of
+/// providers that are gone; clones share it.
 #[derive(Clone, Default)]
-pub struct Story(Arc<Mutex<Vec<String>>>);
+pub struct Story {
+    lines: Arc<Mutex<Vec<String>>>,
+    findings: Arc<Mutex<Vec<String>>>,
+}
 
 impl Story {
     fn tell(&self, line: String) {
-        let mut lines = self.0.lock().expect("nothing panics under this lock");
+        let mut lines = self.lines.lock().expect("nothing panics under this lock");
         lines.push(line);
     }
 
     /// The lines so far.
     pub fn lines(&self) -> Vec<String> {
-        self.0
+        self.lines
+            .lock()
+            .expect("nothing panics under this lock")
+            .clone()
+    }
+
+    /// What was wrong with the calls of the providers that are gone.
+    pub(crate) fn findings(&self) -> Vec<String> {
+        self.findings
             .lock()
             .expect("nothing panics under this lock")
             .clone()
@@ -272,6 +284,17 @@ impl Recorded {
         self.lock().push(record);
         self.look(|judge, events| judge.ended(&watched, code, events));
         (code, value)
+    }
+}
+
+impl Drop for Recorded {
+    /// What nobody asked for is in the story.
+    fn drop(&mut self) {
+        let found = self.findings().into_iter();
+        let found = found.map(|finding| format!("{}{finding}", self.name));
+        if let Ok(mut findings) = self.story.findings.lock() {
+            findings.extend(found);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ fn scenario(id: &str) {
     let outcome = run_one(&array, &scenario).unwrap();
 
     assert_eq!(outcome.failure, None, "{id}: {}", outcome.title);
+    assert!(!outcome.story.is_empty(), "{id} tells none of its calls");
 }
 
 macro_rules! scenarios {

@@ -148,8 +148,8 @@ fn t016(stage: &Stage<'_>) -> anyhow::Result<()> {
 fn t018(stage: &Stage<'_>) -> anyhow::Result<()> {
     let before = stage.array().lun_count()?;
     for point in Point::unreported() {
-        let provider = stage.array().provider(CREATOR)?;
-        stage.set(&[&[0]]).drive(&*provider, point)?;
+        let provider = stage.load(CREATOR)?;
+        stage.set(&[&[0]]).drive(&provider, point)?;
         drop(provider);
         stage.expect_lun_count_soon(before, &format!("released at {point:?}"))?;
     }
@@ -158,15 +158,15 @@ fn t018(stage: &Stage<'_>) -> anyhow::Result<()> {
 
 fn t019(stage: &Stage<'_>) -> anyhow::Result<()> {
     let before = stage.array().lun_count()?;
-    let first = stage.array().provider(CREATOR)?;
+    let first = stage.load(CREATOR)?;
     let mut set = stage.set(&[&[0], &[1]]);
-    set.drive(&*first, Point::Created)?;
+    set.drive(&first, Point::Created)?;
     expect("OnUnload", first.on_unload(true), Hresult::S_OK)?;
     drop(first);
-    let second = stage.array().provider(CREATOR)?;
+    let second = stage.load(CREATOR)?;
     expect("OnLoad", second.on_load(), Hresult::S_OK)?;
     // FillInLunInfo, then OnLunEmpty.
-    set.delete(&*second)?;
+    set.delete(&second)?;
     stage.expect_lun_count(before, "after OnLunEmpty in the new provider")
 }
 

@@ -126,8 +126,8 @@ pub fn run_one(array: &dyn ArrayUnderTest, scenario: &Scenario) -> anyhow::Resul
     let stage = Stage::new(array)?;
     let result = (scenario.run)(&stage);
     array.heal();
-    let findings = stage.provider().findings();
     let story = stage.story().clone();
+    let findings = [stage.provider().findings(), story.findings()].concat();
     let failure = stage.provider().failure();
     if let Some(why) = failure.or_else(|| array.failure()) {
         bail!("{}: {why}\n{}", scenario.id, story.lines().join("\n"));

@@ -4,7 +4,7 @@
 use super::stage::{BACKUP, elsewhere, expect, foreign_disk, unknown_id};
 use super::{Scenario, Stage};
 use crate::array::{CREATOR, Fault, ORIGINAL_COUNT};
-use crate::host::ProviderHost as _;
+use crate::host::{LoggedEvent, ProviderHost as _};
 use crate::sequence::{Point, ShadowSet};
 use anyhow::{Context as _, ensure};
 use std::time::{Duration, Instant};
@@ -426,7 +426,9 @@ fn t311(stage: &Stage<'_>) -> anyhow::Result<()> {
         let mut new = stage.driven(&[&[1]], Point::Preparing).context(way)?;
         let id = old.id.to_string();
         let events = stage.provider().take_events();
-        let told = events.iter().filter(|event| event.text.contains(&id));
+        // Windows itself writes ids in capitals.
+        let names_it = |event: &&LoggedEvent| event.text.to_lowercase().contains(&id);
+        let told = events.iter().filter(names_it);
         ensure!(
             told.count() == 1,
             "{way}: not one event for the old set, but {events:?}"

@@ -108,8 +108,8 @@ fn t191(stage: &Stage<'_>) -> anyhow::Result<()> {
 
 fn t192(stage: &Stage<'_>) -> anyhow::Result<()> {
     let set = stage.driven(&[&[0]], Point::Created)?;
-    let later = stage.array().provider(CREATOR)?;
-    set.delete(&*later)?;
+    let later = stage.load(CREATOR)?;
+    set.delete(&later)?;
     Ok(())
 }
 
