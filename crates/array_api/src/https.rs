@@ -33,8 +33,8 @@ const WAIT_MARGIN: Duration = Duration::from_millis(250);
 /// **The commit window** (COM-8, TIME-22). `ready` leaves two connections behind that have just carried a request, and that no
 /// other call uses. `arm` and `commit` use them or fail: they never connect, resolve or shake hands, so that a program
 /// has to call `ready` before, and again now and then while the set waits: an idle connection does not live for ever. `ready`
-/// takes one of them at a time, so `arm` finds the other. `abort` uses one of them too, and connects where both are gone. No
-/// lock is held over I/O.
+/// takes one of them at a time, so `arm` finds the other; from `arm` on, `ready` opens none for that set any more, also when it
+/// was under way before. `abort` uses one of them too, and connects where both are gone. No lock is held over I/O.
 pub struct HttpsArray {
     address: String,
     authorization: String,
@@ -48,6 +48,8 @@ struct Pool {
     /// The newest last.
     idle: Vec<Idle>,
     warm: Vec<TlsStream>,
+    /// The set whose commit window has begun.
+    armed: Option<SetId>,
 }
 
 struct Idle {
@@ -93,6 +95,7 @@ impl HttpsArray {
             pool: Mutex::new(Pool {
                 idle: Vec::with_capacity(IDLE_CONNECTIONS_MAX),
                 warm: Vec::with_capacity(WARM_CONNECTIONS),
+                armed: None,
             }),
             connections_opened: AtomicU64::new(0),
         }
@@ -290,8 +293,9 @@ impl HttpsArray {
     }
 
     /// Leaves [`WARM_CONNECTIONS`] apart, each of which has carried a request just now: handshake and session tickets are
-    /// behind it, and the array is there (PRE-3). Those that are warm are tried first, one after the other.
-    fn warm(&self, deadline: Instant) -> Result<(), ArrayError> {
+    /// behind it, and the array is there (PRE-3). Those that are warm are tried first, one after the other. Once the set is armed
+    /// it is the window's calls that have what is missing here.
+    fn warm(&self, set: SetId, deadline: Instant) -> Result<(), ArrayError> {
         let mut untried = self.warm_connections();
         let mut proven = 0;
         while proven < WARM_CONNECTIONS {
@@ -303,6 +307,7 @@ impl HttpsArray {
             let is_new = known.is_none();
             let stream = match known {
                 Some(stream) => stream,
+                None if self.lock_pool().armed == Some(set) => return Ok(()),
                 None => self.connect(deadline)?,
             };
             match self.request_on(stream, Way::Window, deadline, wire::INFO, None) {
@@ -450,14 +455,20 @@ impl Array for HttpsArray {
         let path = SetStep::Ready.path(set);
         let answer: wire::ReadyAnswer = self.call_by(Way::Ready, within, &path, Some(&body))?;
         if answer.readiness == Readiness::Ready {
-            self.warm(deadline)?;
+            self.warm(set, deadline)?;
         }
         Ok(answer.readiness)
     }
 
     fn arm(&self, within: Duration, set: SetId) -> Result<Armed, ArrayError> {
+        self.lock_pool().armed = Some(set);
         let path = SetStep::Arm.path(set);
-        self.call_by(Way::Window, within, &path, Some(&wire::Nothing {}))
+        let armed = self.call_by(Way::Window, within, &path, Some(&wire::Nothing {}));
+        if armed.is_err() {
+            // What it did not find, the next `ready` has to make.
+            self.lock_pool().armed = None;
+        }
+        armed
     }
 
     fn commit(&self, within: Duration, set: SetId) -> Result<CommitReport, ArrayError> {

@@ -37,8 +37,14 @@ struct State {
     open: Mutex<Vec<TcpStream>>,
     /// The connections, by number, on which a request came.
     used: Mutex<BTreeSet<usize>>,
-    /// What comes to `info` is not answered before this is free.
-    info: Mutex<()>,
+    held: Mutex<Option<Held>>,
+}
+
+/// The next call of this name is not answered before the other end of `until` is gone.
+struct Held {
+    call: &'static str,
+    came: Sender<()>,
+    until: Receiver<()>,
 }
 
 impl Peer {
@@ -98,6 +104,13 @@ impl Peer {
         self.state.accepted.load(Ordering::Relaxed)
     }
 
+    /// Holds the answer to the next call of this name until the sender is dropped. The receiver hears when the call has come.
+    fn hold(&self, call: &'static str) -> (Receiver<()>, Sender<()>) {
+        let ((came, heard), (release, until)) = (channel(), channel());
+        *self.state.held.lock().unwrap() = Some(Held { call, came, until });
+        (heard, release)
+    }
+
     /// Lets the time pass after which it closes idle connections: those on which no request came since the last time.
     fn idle_time_is_over(&self) {
         let used = std::mem::take(&mut *self.state.used.lock().unwrap());
@@ -141,8 +154,15 @@ fn serve(
             return Ok(());
         }
         state.used.lock().unwrap().insert(number);
-        if path.ends_with("/info") {
-            drop(state.info.lock().unwrap());
+        let held = state
+            .held
+            .lock()
+            .unwrap()
+            .take_if(|held| path.ends_with(held.call));
+        if let Some(held) = held {
+            let _ = held.came.send(());
+            // Fails when the test lets go, or has failed itself.
+            let _ = held.until.recv();
         }
         let body = answer(&path);
         let head = format!(
@@ -330,12 +350,9 @@ fn t099_arm_finds_a_warm_connection_while_the_other_is_tried() {
     let array = peer.client();
     let set = ready(&array);
     std::thread::scope(|scope| {
-        let silent = peer.state.info.lock().unwrap();
-        peer.state.used.lock().unwrap().clear();
+        let (tried, silent) = peer.hold("/info");
         let again = scope.spawn(|| array.ready(WITHIN, set));
-        while array.warm_connections() == 2 || peer.state.used.lock().unwrap().is_empty() {
-            std::thread::yield_now();
-        }
+        tried.recv_timeout(WITHIN).unwrap();
 
         array.arm(WITHIN, set).unwrap();
 
@@ -345,4 +362,42 @@ fn t099_arm_finds_a_warm_connection_while_the_other_is_tried() {
     });
     array.commit(WITHIN, set).unwrap();
     assert_eq!(array.connections_opened(), 2);
+}
+
+/// T-099, COM-8: the connection that PreCommitSnapshots has in use is not missing; none is made in its place.
+#[test]
+fn t099_ready_again_opens_nothing_while_arm_is_under_way() {
+    let peer = Peer::start();
+    let array = peer.client();
+    let set = ready(&array);
+    std::thread::scope(|scope| {
+        let (came, silent) = peer.hold("/arm");
+        let arm = scope.spawn(|| array.arm(WITHIN, set));
+        came.recv_timeout(WITHIN).unwrap();
+
+        assert_eq!(array.ready(WITHIN, set), Ok(Readiness::Ready));
+
+        assert!(!arm.is_finished(), "the set is being armed");
+        drop(silent);
+        arm.join().unwrap().unwrap();
+    });
+    assert_eq!(array.warm_connections(), 2);
+    array.commit(WITHIN, set).unwrap();
+    assert_eq!((array.connections_opened(), peer.accepted()), (2, 2));
+}
+
+/// T-254, PRE-3: an arm that found no connection can be made again, after a `ready`.
+#[test]
+fn t254_ready_after_a_failed_arm_connects_anew() {
+    let peer = Peer::start();
+    let array = peer.client();
+    let set = ready(&array);
+    peer.hang_up(&[0, 1]);
+    let error = array.arm(WITHIN, set).unwrap_err();
+    assert_eq!(error.kind, ArrayErrorKind::Unreachable);
+
+    assert_eq!(array.ready(WITHIN, set), Ok(Readiness::Ready));
+
+    assert_eq!(array.warm_connections(), 2);
+    array.arm(WITHIN, set).unwrap();
 }
