@@ -26,6 +26,8 @@ pub struct ArrayGroup {
     sets: Mutex<Vec<GroupSet>>,
 }
 
+/// A new set waits so long for the members of earlier ones, of which one may be silent.
+const GIVE_UP_MAX: Duration = Duration::from_secs(1);
 /// Sets that are remembered. One that was forgotten is looked for on every member.
 const SETS_MAX: usize = 16;
 
@@ -48,6 +50,7 @@ impl GroupSet {
 }
 
 /// The caller's time, of which the members' calls share what is left.
+#[derive(Clone, Copy)]
 struct Time(Instant);
 
 impl Time {
@@ -219,6 +222,8 @@ impl ArrayGroup {
         for lun in luns {
             if !set.sources.iter().any(|(known, _)| known == lun) {
                 set.sources.push((*lun, member));
+                // They may lack its member; the next `ready` starts others.
+                set.workers = None;
             }
         }
         sets.push(set);
@@ -226,6 +231,30 @@ impl ArrayGroup {
             sets.remove(0);
         }
         before
+    }
+
+    /// Has the members of earlier sets, but this one, give up what was not reported. What fails, or finds no time, is discarded
+    /// by that member's next set.
+    fn give_up(&self, before: &[GroupSet], but: usize, time: &Time) {
+        let (working, all_done) = mpsc::channel::<()>();
+        for (member, array) in self.members.iter().enumerate() {
+            let of_member = before.iter().filter(|set| set.members().contains(&member));
+            let sets: Vec<SetId> = of_member.map(|set| set.id).collect();
+            if member == but || sets.is_empty() {
+                continue;
+            }
+            let (array, time, working) = (Arc::clone(array), *time, working.clone());
+            let thread = std::thread::Builder::new().name("array".to_owned());
+            let _ = thread.spawn(move || {
+                let _working = working;
+                for set in sets {
+                    let _ = time.left().and_then(|left| array.abort(left, set, false));
+                }
+            });
+        }
+        drop(working);
+        // Nobody sends anything: this ends with the last of them, or with the time.
+        let _ = all_done.recv_timeout(GIVE_UP_MAX.min(time.left().unwrap_or_default()));
     }
 
     /// Calls the members of a set. A set that is not remembered may be anybody's: those that do not know it do not count.
@@ -339,17 +368,8 @@ impl Array for ArrayGroup {
         let member = Self::one_member(&routes).ok_or_else(several)?;
         let outcome = self.member(member)?.prepare(time.left()?, set, request)?;
         // The member itself gives up the host's earlier set; the others have not heard of a new one.
-        for before in self.remember(set, &request.luns, member) {
-            let others = before.members();
-            let others: Vec<_> = others
-                .into_iter()
-                .filter(|other| *other != member)
-                .collect();
-            // What fails, or finds no time, is discarded by that member's next set.
-            self.ask(&others, |_, array| {
-                array.abort(time.left()?, before.id, false)
-            });
-        }
+        let before = self.remember(set, &request.luns, member);
+        self.give_up(&before, member, &time);
         Ok(outcome)
     }
 
@@ -559,9 +579,12 @@ impl Array for ArrayGroup {
     }
 }
 
-/// What both can do, and the worse of their states.
+/// What both can do, and the worse of their states: the space is that of the one which has less.
 fn combine(one: ArrayInfo, other: ArrayInfo) -> ArrayInfo {
     let (can, too) = (one.capabilities, other.capabilities);
+    // Free space of one is of no use to the LUNs of another (OLS-8).
+    let fuller = std::cmp::min_by_key(&one, &other, |info| info.free_bytes);
+    let (capacity_bytes, free_bytes) = (fuller.capacity_bytes, fuller.free_bytes);
     ArrayInfo {
         name: format!("{}, {}", one.name, other.name),
         software: format!("{}, {}", one.software, other.software),
@@ -578,8 +601,8 @@ fn combine(one: ArrayInfo, other: ArrayInfo) -> ArrayInfo {
             resync: can.resync && too.resync,
             luns_per_set_max: can.luns_per_set_max.min(too.luns_per_set_max),
         },
-        capacity_bytes: one.capacity_bytes.saturating_add(other.capacity_bytes),
-        free_bytes: one.free_bytes.saturating_add(other.free_bytes),
+        capacity_bytes,
+        free_bytes,
         space: std::cmp::max_by_key(one.space, other.space, |level| *level as u8),
         time_unix_ms: one.time_unix_ms,
     }

@@ -115,6 +115,35 @@ fn set_over_two_arrays_is_captured_reported_and_mapped() {
     assert_eq!(delete(copies[0]), DeleteOutcome::AlreadyGone);
 }
 
+/// COM-6: a volume may join a set that was asked for its readiness before; its array has a part in the commit all the same.
+#[test]
+fn volume_of_a_third_array_that_joins_after_ready_is_captured_too() {
+    let Pair { one, other, .. } = pair();
+    let third = SimulatedArray::new(VirtualClock::new());
+    for _ in 0..200 {
+        let skipped = third.create_lun(1, &[]);
+        third.remove_lun(skipped);
+    }
+    let arrays = [&third, &one, &other];
+    let luns = arrays.map(|array| array.create_lun(BYTES, &["here"]));
+    let members = arrays.map(|array| array.host("here"));
+    let pair = Pair {
+        group: ArrayGroup::new(members.to_vec()),
+        one,
+        other,
+    };
+    let set = Uuid::new_v4();
+    for lun in [luns[1], luns[2]] {
+        pair.prepare(set, &[lun]).unwrap();
+    }
+    assert_eq!(pair.group.ready(WITHIN, set).unwrap(), Readiness::Ready);
+    pair.prepare(set, &luns[..1]).unwrap();
+    assert_eq!(pair.group.ready(WITHIN, set).unwrap(), Readiness::Ready);
+    pair.group.arm(WITHIN, set).unwrap();
+
+    assert_eq!(pair.group.commit(WITHIN, set).unwrap().luns, 3);
+}
+
 /// ERR-7: one array that does not capture fails the set; the abort reaches what the other captured.
 #[test]
 fn failed_commit_of_one_is_an_error_and_the_abort_discards_the_other() {
@@ -170,6 +199,33 @@ fn next_set_on_one_array_discards_the_last_on_both() {
     pair.prepare(Uuid::new_v4(), &[first]).unwrap();
 
     assert_eq!(pair.sets(), (1, 0));
+}
+
+/// SEQ-40, TIME-9: an array that is silent, and has a part in the last set only, does not keep the next one.
+#[test]
+fn next_set_does_not_wait_for_a_silent_array_of_the_last() {
+    let pair = pair();
+    let (_, [first, _]) = pair.armed();
+    let gate = Gate::closed();
+    pair.other.fault(Op::Abort, Fault::Gate(gate.clone()));
+
+    let outcome = pair.prepare(Uuid::new_v4(), &[first]);
+
+    assert_eq!(outcome, Ok(PrepareOutcome::Added));
+    gate.wait_entered();
+    assert!(gate.holds_calls(), "the silent array was waited for");
+    gate.open();
+}
+
+/// OLS-8, ERR-5: what one array has free is of no use to the LUNs of the other.
+#[test]
+fn space_is_that_of_the_array_with_less() {
+    let pair = pair();
+    for (one, other) in [(7, 1 << 40), (1 << 40, 7)] {
+        pair.one.set_free_bytes(one);
+        pair.other.set_free_bytes(other);
+        assert_eq!(pair.group.info(WITHIN).unwrap().free_bytes, 7);
+    }
 }
 
 /// LOC-4: all or none, across arrays.
