@@ -480,7 +480,7 @@ async fn openapi() -> impl IntoResponse {
     info(
         title = "Shadowlun array",
         description = "Management contract between the VSS provider and the array. Every request states the contract \
-                       versions that the client speaks in the header shadowlun-contract (OLDEST-NEWEST, now 2-2); \
+                       versions that the client speaks in the header shadowlun-contract (OLDEST-NEWEST); \
                        every answer states those of the array. docs/api.md says what each call means.",
         version = "1",
     ),
