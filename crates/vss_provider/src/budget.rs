@@ -10,6 +10,8 @@ pub const ARE_LUNS_SUPPORTED: Duration = Duration::from_secs(5);
 pub const FILL_IN_LUN_INFO: Duration = Duration::from_secs(2);
 /// BeginPrepareSnapshot.
 pub const BEGIN_PREPARE: Duration = Duration::from_secs(5);
+/// What of it goes into discarding earlier sets: one may be on an array that is silent, and the new one on another.
+pub const BEGIN_DISCARD: Duration = Duration::from_secs(2);
 /// PreCommitSnapshots.
 pub const PRE_COMMIT: Duration = Duration::from_secs(2);
 /// CommitSnapshots' hard stop (COM-9).
@@ -38,6 +40,8 @@ pub const RESYNC_SILENCE: Duration = Duration::from_secs(30);
 pub const RESYNC_CANCEL: Duration = Duration::from_secs(10);
 /// The array is asked for its space so often.
 pub const SPACE_EVERY: Duration = Duration::from_secs(60);
+/// How long a call waits for what the array says of its space, where only an event depends on it.
+pub const SPACE_ASK: Duration = Duration::from_secs(2);
 /// AbortSnapshots, then [`crate::Provider::tick`] goes on.
 pub const ABORT: Duration = Duration::from_secs(10);
 /// OnUnload.

@@ -127,7 +127,10 @@ impl Provider {
         self.leave(release);
         self.journal.thaw();
         let budget = Budget::new(&*self.clock, budget::ON_UNLOAD);
-        self.settle(&budget);
+        if let Some(release) = release {
+            self.settle(&budget, Some(release.set));
+        }
+        self.settle(&budget, None);
         self.tell_leftovers(Method::OnUnload);
         lock(&self.leftovers).clear();
         Hresult::S_OK
@@ -191,7 +194,7 @@ impl Provider {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        self.settle_under(settling, budget);
+        self.settle_under(settling, budget, None);
         self.tell_leftovers(Method::AbortSnapshots);
     }
 
@@ -265,20 +268,27 @@ impl Provider {
         });
     }
 
-    /// Discards what was noted, as far as the time goes. The rest stays noted and is returned.
-    fn settle(&self, budget: &Budget<'_>) -> Vec<SetId> {
-        self.settle_under(lock(&self.settling), budget)
+    /// Discards what was noted, or of it `only` one set, as far as the time goes. The rest stays noted and is returned.
+    fn settle(&self, budget: &Budget<'_>, only: Option<SetId>) -> Vec<SetId> {
+        self.settle_under(lock(&self.settling), budget, only)
     }
 
-    fn settle_under(&self, _one_at_a_time: MutexGuard<'_, ()>, budget: &Budget<'_>) -> Vec<SetId> {
-        let mut left = Vec::new();
-        let waiting = std::mem::take(&mut *lock(&self.leftovers));
+    fn settle_under(
+        &self,
+        _one_at_a_time: MutexGuard<'_, ()>,
+        budget: &Budget<'_>,
+        only: Option<SetId>,
+    ) -> Vec<SetId> {
+        let chosen = |leftover: &mut Leftover| only.is_none_or(|set| leftover.release.set == set);
+        let waiting: Vec<_> = lock(&self.leftovers).extract_if(.., chosen).collect();
+        let (mut untried, mut failed) = (Vec::new(), Vec::new());
         for leftover in waiting {
+            let Ok(within) = budget.left() else {
+                untried.push(leftover);
+                continue;
+            };
             let Release { set, reported_too } = leftover.release;
-            let result = budget
-                .left()
-                .and_then(|within| self.array.abort(within, set, reported_too));
-            match result {
+            match self.array.abort(within, set, reported_too) {
                 Ok(outcome) if reported_too && !outcome.kept.is_empty() => {
                     self.journal.post(Event {
                         luns: outcome.kept,
@@ -288,17 +298,20 @@ impl Provider {
                 }
                 Ok(_) => {}
                 Err(error) if error.kind == ArrayErrorKind::UnknownSet => {}
-                Err(_) => {
-                    left.push(set);
-                    lock(&self.leftovers).push(leftover);
-                }
+                Err(_) => failed.push(leftover),
             }
         }
+        let left = untried.iter().chain(&failed).map(|l| l.release.set);
+        let left = left.collect();
+        // One that takes all the time, on an array that is silent, has its next turn after the others.
+        let mut leftovers = lock(&self.leftovers);
+        leftovers.splice(0..0, untried);
+        leftovers.extend(failed);
         left
     }
 
-    /// As [`Self::settle`] within what is left of a failed call's own time, but not while writes are frozen: nothing may
-    /// take time then, and the set's failure is told already. What stays is [`Self::tick`]'s matter.
+    /// As [`Self::settle`] for a failed call's own set within what is left of its time, but not while writes are frozen: nothing
+    /// may take time then, and the set's failure is told already. What stays is [`Self::tick`]'s matter.
     fn settle_unless_frozen(&self, call: &Call<'_>) {
         if self.journal.frozen_since().is_some() {
             return;
@@ -306,10 +319,10 @@ impl Provider {
         match (call.method, call.budget.left()) {
             // There is no limit to it (TIME-7), and the wait may have used up the time that it gives itself.
             (Method::EndPrepareSnapshots, _) => {
-                self.settle(&Budget::new(&*self.clock, budget::ABORT));
+                self.settle(&Budget::new(&*self.clock, budget::ABORT), call.set);
             }
             (_, Ok(_)) => {
-                self.settle(&call.budget);
+                self.settle(&call.budget, call.set);
             }
             (_, Err(_)) => {}
         }

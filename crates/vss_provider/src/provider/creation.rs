@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::support::{Call, Failure};
 use super::{Provider, plain};
-use crate::budget;
+use crate::budget::{self, Budget};
 use crate::errors::outcome_unknown;
 use crate::identity::LunOf;
 use crate::state::{
@@ -104,8 +104,12 @@ impl Provider {
             Ok(check) => check == VolumeCheck::First,
             Err(refusal) => return Err(certain(volume_refused(refusal))),
         };
-        self.settle(&call.budget);
-        if self.has_leftover(ticket.set) {
+        let mut discarded = true;
+        if first {
+            let budget = Budget::new(&*self.clock, budget::BEGIN_DISCARD);
+            discarded = !self.settle(&budget, None).contains(&ticket.set);
+        }
+        if !discarded || self.has_leftover(ticket.set) {
             // A discard that is still due would hit the volumes that are begun now.
             return Err(certain(Failure::veto(
                 EventKind::DiscardFailed,
@@ -334,18 +338,27 @@ impl Provider {
     /// VSS_E_OBJECT_NOT_FOUND; VSS_E_PROVIDER_VETO when the array did not discard it yet (the set is ABORTED all the same).
     pub fn abort_snapshots(&self, set: SetId) -> Result<(), Hresult> {
         let call = self.call(Method::AbortSnapshots, Some(set), budget::ABORT);
-        let decision = self.sets().named(call.started, set, SetEvent::Abort);
+        let (decision, in_progress) = {
+            let mut sets = self.sets();
+            let in_progress = sets.id() == Some(set);
+            (sets.named(call.started, set, SetEvent::Abort), in_progress)
+        };
         let result = match decision.step {
+            // It was given up before. The window of the set in progress is none of its business (SEQ-10).
+            Step::Done { .. } if !in_progress && self.journal.frozen_since().is_some() => Ok(()),
             Step::Done {
                 cancelled,
                 repeated,
             } => {
                 self.leave(decision.release);
-                let captured = self.sets().take_captured();
-                let captured = captured.map(|captured| self.figures(captured));
-                self.journal.thaw();
+                let mut figures = None;
+                if in_progress {
+                    let captured = self.sets().take_captured();
+                    figures = captured.map(|captured| self.figures(captured));
+                    self.journal.thaw();
+                }
                 // Only what this call tried counts: one that it cut short may note the set again at any time.
-                if self.settle(&call.budget).contains(&set) {
+                if self.settle(&call.budget, Some(set)).contains(&set) {
                     self.leftover_is_told(set);
                     Err(Failure::veto(
                         EventKind::DiscardFailed,
@@ -355,7 +368,7 @@ impl Provider {
                     // A call that is cut short writes the set's one event itself (SEQ-14).
                     if !cancelled && !repeated {
                         self.journal.post(Event {
-                            cause: match captured {
+                            cause: match figures {
                                 None => "VSS called AbortSnapshots".to_owned(),
                                 Some(figures) => format!("VSS called AbortSnapshots; {figures}"),
                             },

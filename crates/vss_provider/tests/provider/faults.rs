@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use crate::support::{OK, Rig, VETO, code, set};
-use array_api::simulated::{Fault, Op};
-use array_api::{ArrayErrorKind as Kind, SnapshotId};
+use crate::support::{HOST, LUN_BYTES, OK, Rig, VETO, code, set, snapshot};
+use array_api::simulated::{Fault, Op, SimulatedArray};
+use array_api::{ArrayErrorKind as Kind, ArrayGroup, SnapshotId};
+use std::sync::Arc;
 use std::time::Duration;
 use vss_provider::state::State;
-use vss_provider::{DO_MASK_LUNS, EventKind, Method, NOTIFY_READ_WRITE, budget, errors};
+use vss_provider::{DO_MASK_LUNS, EventKind, Method, NOTIFY_READ_WRITE, budget, errors, identity};
 
 const NEVER: Duration = Duration::ZERO;
 
@@ -230,6 +231,42 @@ fn leftovers_of_several_sets_are_all_repeated() {
     assert_eq!((rig.copies(), rig.provider.leftover_sets().len()), (0, 0));
 }
 
+/// T-251, SEQ-40, TIME-9: one array of two is silent, and a discard is due on it. Sets on the other begin, are given up and are
+/// discarded as if it were alone.
+#[test]
+fn t251_discard_due_on_a_silent_array_keeps_no_set_on_another() {
+    let rig = Rig::new(1);
+    let silent = SimulatedArray::new(rig.clock.clone());
+    // Simulated arrays count their ids from the same start; no LUN is to be on both.
+    let skipped = [(); 8].map(|()| silent.create_lun(LUN_BYTES, &[]));
+    let lun = silent.create_lun(LUN_BYTES, &[HOST]);
+    assert_eq!(skipped.map(|lun| silent.remove_lun(lun)), [true; 8]);
+    let infos = silent.host(HOST).query(budget::TICK, &[lun]);
+    let info = infos.expect("it is well yet").remove(0);
+    let there = [identity::describe(&info.expect("it has it").identity)];
+    let members = vec![rig.host(), silent.host(HOST)];
+    let provider = rig.provider_on(Arc::new(ArrayGroup::new(members)));
+    let begin = |id, volume: &[_]| provider.begin_prepare_snapshot(id, snapshot(id), 0, volume);
+    assert_eq!(begin(set(1), &there), Ok(()));
+    silent.fault(Op::Abort, Fault::Hang);
+    assert_eq!(provider.abort_snapshots(set(1)), Err(VETO));
+
+    assert_eq!(begin(set(2), &rig.volume()), Ok(()));
+    let before = rig.clock.now();
+    assert_eq!(provider.abort_snapshots(set(2)), Ok(()));
+
+    assert_eq!(rig.clock.now(), before, "it asked the silent one");
+    assert_eq!(rig.copies(), 0);
+    assert_eq!(begin(set(3), &rig.volume()), Ok(()));
+    rig.array.fault(Op::Abort, Fault::Down);
+    assert_eq!(provider.abort_snapshots(set(3)), Err(VETO));
+    rig.array.heal();
+    for _ in 0..2 {
+        provider.tick();
+    }
+    assert_eq!((rig.copies(), provider.leftover_sets()), (0, vec![set(1)]));
+}
+
 /// ABT-8, BPS-10: a set that is begun again does not meet the discard of its first attempt.
 #[test]
 fn begin_waits_for_the_discard_of_the_sets_first_attempt() {
@@ -312,6 +349,33 @@ fn t249_lost_answer_of_break_and_mask_can_be_repeated() {
     assert_eq!(change(), OK);
     assert!(rig.array.mapped_to(copy).is_empty());
     assert_eq!(rig.copies_or_told(set(1)), [], "an ordinary LUN");
+}
+
+/// T-250, T-251, OLS-6: a break that the array does not carry out, or whose answer is lost: in its time, with one event, and the
+/// repetition succeeds.
+#[test]
+fn t250_t251_break_under_every_fault_can_be_repeated() {
+    let slow = Fault::Slow(budget::ON_LUN_STATE_CHANGE * 2);
+    let refused = Fault::Err(Kind::Internal);
+    for fault in [Fault::Down, Fault::Hang, Fault::Lost, slow, refused] {
+        let rig = Rig::new(2);
+        let told = rig.full(set(1));
+        rig.forget_events();
+        rig.array.fault_all(&fault);
+        let change = || {
+            let change = rig
+                .provider
+                .on_lun_state_change(&told, None, NOTIFY_READ_WRITE);
+            code(change)
+        };
+        let before = rig.clock.now();
+        assert_eq!(change(), VETO, "{fault:?}");
+        assert!(rig.clock.now() - before <= budget::ON_LUN_STATE_CHANGE);
+        assert_eq!(rig.errors().len(), 1, "{fault:?}");
+        rig.array.heal();
+        assert_eq!(change(), OK, "{fault:?}");
+        assert_eq!(rig.copies_or_told(set(1)), [], "ordinary LUNs");
+    }
 }
 
 /// LOG-5: a set cannot be begun again while its discard is due; that is an error too.

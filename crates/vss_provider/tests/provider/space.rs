@@ -119,13 +119,17 @@ fn ols8_broken_copy_without_guaranteed_space_is_told() {
         };
         assert_eq!(kinds(&rig), expected, "{free_bytes} {space:?}");
     }
-    let rig = Rig::new(1);
-    let copies = rig.full(set(1));
-    rig.forget_events();
-    rig.array.fault(Op::Info, Fault::Down);
-    let broken = rig
-        .provider
-        .on_lun_state_change(&copies, None, NOTIFY_READ_WRITE);
-    assert_eq!(broken, Ok(()));
-    assert_eq!(kinds(&rig), [EventKind::SpaceNotGuaranteed]);
+    for fault in [Fault::Down, Fault::Hang] {
+        let rig = Rig::new(1);
+        let copies = rig.full(set(1));
+        rig.forget_events();
+        rig.array.fault(Op::Info, fault);
+        let before = rig.clock.now();
+        let broken = rig
+            .provider
+            .on_lun_state_change(&copies, None, NOTIFY_READ_WRITE);
+        assert_eq!(broken, Ok(()));
+        assert_eq!(kinds(&rig), [EventKind::SpaceNotGuaranteed]);
+        assert!(rig.clock.now() - before <= budget::SPACE_ASK);
+    }
 }

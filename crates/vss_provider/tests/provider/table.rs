@@ -235,6 +235,37 @@ fn t182_second_abort_is_a_success() {
     assert_eq!(rig.provider.state(), (State::Preparing, Some(set(S2))));
 }
 
+/// T-099, T-182, SEQ-10, ABT-4, ERR-6: an abort that comes once more, late, in the commit window of the next set: the window stays
+/// what it is, and the event with its figures comes.
+#[test]
+fn t099_late_second_abort_leaves_the_next_sets_window_alone() {
+    for state in [State::Precommitted, State::Committed] {
+        let rig = Rig::new(2);
+        rig.reach(State::Prepared, set(S1));
+        rig.array.fault(Op::Abort, Fault::Down);
+        assert_eq!(rig.provider.abort_snapshots(set(S1)), Err(VETO));
+        let event = rig.events().remove(0);
+        rig.reach(state, set(S2));
+        rig.forget_events();
+        rig.array.forget_calls();
+
+        assert_eq!(rig.provider.abort_snapshots(set(S1)), Ok(()), "{state:?}");
+
+        rig.provider.post(event);
+        assert_eq!(rig.events(), [], "{state:?}: written while frozen");
+        assert_eq!(rig.array.calls(), [], "{state:?}: asked while frozen");
+        rig.array.heal();
+        if state == State::Precommitted {
+            assert_eq!(rig.provider.commit_snapshots(set(S2)), Ok(()));
+        }
+        assert_eq!(rig.provider.post_commit_snapshots(set(S2), 1), Ok(()));
+        rig.provider.tick();
+        let kinds: Vec<_> = rig.events().iter().map(|e| e.kind).collect();
+        let expected = [EventKind::DiscardFailed, EventKind::SetCaptured];
+        assert_eq!(kinds, expected, "{state:?}");
+    }
+}
+
 /// T-311, SEQ-14: whatever leads to ABORTED, one event tells of it, and the next set is accepted at once.
 #[test]
 fn t311_every_way_to_aborted_writes_one_event() {
