@@ -546,7 +546,7 @@ fn events_of_a_commit_are_written_by_the_next_call() {
     rig.forget_events();
     assert_eq!(rig.fire(Method::PostCommitSnapshots, set(1)), OK);
     assert_eq!(rig.events(), []);
-    assert_eq!(rig.fire(Method::GetTargetLuns, set(1)), OK);
+    assert_eq!(rig.fire(Method::AreLunsSupported, set(1)), OK);
     let events = rig.events();
     let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [EventKind::SetCaptured]);
