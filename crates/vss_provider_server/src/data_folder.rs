@@ -27,21 +27,26 @@ pub trait DataFolder {
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Holds a name for this process alone until the answer is dropped or the process ends; `None` while somebody else has it.
+    fn try_hold(&self, name: &str) -> io::Result<Option<Held>>;
 }
+
+/// Who has it holds a name of the folder.
+pub type Held = Box<dyn std::any::Any + Send>;
 
 #[cfg(test)]
 pub(crate) use memory::MemoryFolder;
 
 #[cfg(test)]
 mod memory {
-    use super::DataFolder;
+    use super::{DataFolder, Held};
     use std::collections::BTreeMap;
     use std::io;
     use std::path::PathBuf;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     #[derive(Default)]
-    pub(crate) struct MemoryFolder(Mutex<BTreeMap<String, Vec<u8>>>);
+    pub(crate) struct MemoryFolder(Mutex<BTreeMap<String, Vec<u8>>>, Mutex<Arc<()>>);
 
     impl MemoryFolder {
         pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
@@ -75,6 +80,13 @@ mod memory {
                 Some(_) => Ok(()),
                 None => Err(io::ErrorKind::NotFound.into()),
             }
+        }
+
+        /// One holder of any name.
+        fn try_hold(&self, _: &str) -> io::Result<Option<Held>> {
+            let holder = self.1.lock().unwrap();
+            let is_free = Arc::strong_count(&holder) == 1;
+            Ok(is_free.then(|| Box::new(Arc::clone(&holder)) as Held))
         }
     }
 }

@@ -5,14 +5,21 @@
 //! The seal (DPAPI, machine scope) makes a copy of the file useless elsewhere; on this machine every process could open it, so
 //! the file's access list is what keeps others out ([`crate::data_folder::FILE_SDDL`], SEC-10).
 
-use crate::data_folder::DataFolder;
+use crate::data_folder::{DataFolder, Held};
 use array_api::{Enrolment, Token};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// In the data folder.
 pub const FILE: &str = "enrolment.json";
+/// In the data folder: held while the enrolment is read, changed and written.
+const LOCK_FILE: &str = "enrolment.lock";
+/// How long a change waits for another one: longer than any takes.
+const TURN_MAX: Duration = Duration::from_secs(10);
+/// How often it looks again.
+const TURN_POLL: Duration = Duration::from_millis(20);
 /// Version of the file's own form: a list of arrays.
 const FORM: u32 = 2;
 /// One array, without a name. Still read.
@@ -222,6 +229,24 @@ fn open(entry: Entry, path: &Path, secrets: &dyn SecretBox) -> Result<Enrolled, 
     })
 }
 
+/// Waits until no other process changes the enrolment.
+fn turn(folder: &dyn DataFolder) -> io::Result<Held> {
+    let until = Instant::now() + TURN_MAX;
+    loop {
+        match folder.try_hold(LOCK_FILE)? {
+            Some(held) => return Ok(held),
+            None if Instant::now() >= until => {
+                return Err(io::Error::other(format!(
+                    "another process has held {} for {} s",
+                    folder.path(LOCK_FILE).display(),
+                    TURN_MAX.as_secs()
+                )));
+            }
+            None => std::thread::sleep(TURN_POLL),
+        }
+    }
+}
+
 /// Adds an array, in place of one with the same address or the same key. A file that cannot be understood is replaced: the
 /// remedy for it is to enroll again.
 ///
@@ -232,6 +257,7 @@ pub fn add(
     secrets: &dyn SecretBox,
     enrolled: &Enrolled,
 ) -> io::Result<()> {
+    let _turn = turn(folder)?;
     let mut arrays = match entries(folder) {
         Err(LoadError::Unreadable { source, .. }) => return Err(source),
         entries => entries.unwrap_or_default(),
@@ -254,6 +280,7 @@ pub fn add(
 /// # Errors
 /// The system's. A file that cannot be understood is removed whole when no array is named.
 pub fn remove(folder: &dyn DataFolder, which: Option<&str>) -> io::Result<Removed> {
+    let _turn = turn(folder)?;
     let mut arrays = match (entries(folder), which) {
         (Ok(arrays), _) => arrays,
         (Err(LoadError::Unreadable { source, .. }), _) => return Err(source),
@@ -376,6 +403,52 @@ pub(crate) mod tests {
         assert_eq!(arrays("store1", "array.example.net:8443", "02"), two);
         let two = ["array.example.net:8443", "moved:8443"];
         assert_eq!(arrays("store2", "moved:8443", "01"), two);
+    }
+
+    /// A folder where each reading is followed by another process's turn, so that a change without a lock meets a late one.
+    struct Slow(MemoryFolder, std::sync::Barrier);
+
+    impl DataFolder for Slow {
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path(name)
+        }
+
+        fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+            let read = self.0.read(name);
+            std::thread::sleep(TURN_POLL);
+            read
+        }
+
+        fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+            self.0.replace(name, bytes)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.0.remove(name)
+        }
+
+        fn try_hold(&self, name: &str) -> io::Result<Option<Held>> {
+            self.0.try_hold(name)
+        }
+    }
+
+    /// Two commands at once, each of which reads before either writes unless one waits.
+    #[test]
+    fn changes_at_once_lose_none() {
+        let folder = Slow(enrolled(), std::sync::Barrier::new(2));
+        let change = |change: &dyn Fn()| {
+            folder.1.wait();
+            change();
+        };
+        std::thread::scope(|scope| {
+            let other = || add(&folder, &Machine(1), &at("store2", "other:8443", "01")).unwrap();
+            scope.spawn(move || change(&other));
+            change(&|| {
+                remove(&folder, Some("store1")).unwrap();
+            });
+        });
+
+        assert_eq!(addresses(&folder.0), ["other:8443"]);
     }
 
     #[test]

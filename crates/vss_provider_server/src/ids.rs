@@ -49,12 +49,28 @@ pub struct ArrayMeans {
     pub luns: &'static str,
 }
 
+/// What the version ids of all our versions share; drawn at random.
+const VERSION_IDS: Uuid = Uuid::from_u128(0xc1ffb810_b881_4240_9f0b_4e8236e4ba10);
+
+/// The version id of a version: the shared one, with the version's FNV-1a hash in its last 48 bits, so that no release can
+/// keep the id of the one before (REG-16).
+const fn version_id(shared: Uuid, version: &str) -> Uuid {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let bytes = version.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    Uuid::from_u128(shared.as_u128() ^ (hash as u128 & 0xFFFF_FFFF_FFFF))
+}
+
 /// This project's names. All ids were drawn at random for it.
 pub const SHADOWLUN: Names = Names {
     class_id: Uuid::from_u128(0x2c7f1ed9_9c5e_439a_8d23_55efdae102c3),
     app_id: Uuid::from_u128(0x5825446a_6af0_4fdd_84b6_11b2d2254718),
     provider_id: Uuid::from_u128(0x28ea8399_c98f_4f97_b0d1_6b3d187c8045),
-    version_id: Uuid::from_u128(0xc1ffb810_b881_4240_9f0b_4e8236e4ba10),
+    version_id: version_id(VERSION_IDS, env!("CARGO_PKG_VERSION")),
     provider_name: "Shadowlun VSS Hardware Provider",
     provider_version: env!("CARGO_PKG_VERSION"),
     service_name: "ShadowlunProvider",
@@ -111,6 +127,17 @@ pub(crate) fn in_own_words(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// REG-16: each version has an id of its own, and the installed one is that of the package.
+    #[test]
+    fn version_id_follows_the_version_of_the_package() {
+        let of = |version| version_id(VERSION_IDS, version);
+        let versions = ["0.1.0", "0.1.1", "0.2.0", "1.0.0", "1.0.0-rc.1"];
+        for (at, version) in versions.iter().enumerate() {
+            assert!(versions[..at].iter().all(|one| of(one) != of(version)));
+        }
+        assert_eq!(SHADOWLUN.version_id, of(SHADOWLUN.provider_version));
+    }
 
     #[test]
     fn texts_name_the_vendors_program_dll_and_folder() {

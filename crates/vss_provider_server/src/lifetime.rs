@@ -94,6 +94,18 @@ impl Lifetime {
     }
 }
 
+/// Ends a server: says so, then stops it, whether or not anybody heard.
+///
+/// # Errors
+/// Why it did not stop in order, else why nobody heard.
+pub fn end<E>(
+    say: impl FnOnce() -> Result<(), E>,
+    stop: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
+    let said = say();
+    stop().and(said)
+}
+
 impl Clone for User {
     /// Also while the server ends: it waits for this user in any case.
     fn clone(&self) -> Self {
@@ -171,6 +183,22 @@ mod tests {
         assert!(!lifetime.wait_until_unused(Duration::ZERO));
         drop(other);
         assert!(lifetime.wait_until_unused(Duration::ZERO));
+    }
+
+    /// A set in progress is given up by the stop, so nothing may keep it from being called.
+    #[test]
+    fn end_stops_the_server_when_nobody_hears_of_it() {
+        let stopped = std::cell::Cell::new(false);
+        let stop = |result| {
+            stopped.set(true);
+            result
+        };
+
+        assert_eq!(end(|| Err("deaf"), || stop(Ok(()))), Err("deaf"));
+
+        assert!(stopped.get());
+        assert_eq!(end(|| Err("deaf"), || stop(Err("stuck"))), Err("stuck"));
+        assert_eq!(end(|| Ok(()), || stop(Err("stuck"))), Err("stuck"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::com::server::{Server, ServerError, TURN_MAX, tell};
 use crate::guard::{caught, report_panics};
 use crate::ids;
+use crate::lifetime::end;
 use crate::site::Site;
 use std::ffi::OsString;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -87,10 +88,17 @@ fn serve_until(
     events: &Arc<dyn EventSink>,
 ) -> Result<(), ServerError> {
     let server = Server::start(events)?;
-    status.tell(ServiceState::Running, 0)?;
-    // An error means that the handler is gone, and with it the manager.
-    let _ = stopped.recv();
-    status.tell(ServiceState::StopPending, 1)?;
+    let wait = || {
+        status.tell(ServiceState::Running, 0)?;
+        // An error means that the handler is gone, and with it the manager.
+        let _ = stopped.recv();
+        status.tell(ServiceState::StopPending, 1)
+    };
+    end(wait, || stop(server, status))
+}
+
+/// Stops the server, with signs of life.
+fn stop(server: Server, status: &Status) -> Result<(), ServerError> {
     std::thread::scope(|scope| {
         let (done, ending) = channel::<()>();
         scope.spawn(move || {

@@ -40,11 +40,16 @@ fn forms(token: &str) -> Vec<Vec<u8>> {
         spaced[..quarter].join(" "),
         listed[..quarter].join(", "),
     ];
-    // Base64 of the bytes and of the digits, from the first byte on, and up to where the rest does not matter.
+    // Base64 of the bytes and of the digits: what stands before them decides which byte begins a group of three.
     for alphabet in [b"+/", b"-_"] {
-        texts.push(base64(&bytes[..9], alphabet));
-        texts.push(base64(&hex.as_bytes()[..18], alphabet));
-        texts.push(base64(&hex.to_uppercase().as_bytes()[..18], alphabet));
+        for at in 0..3 {
+            texts.push(base64(&bytes[at..at + 9], alphabet));
+            texts.push(base64(&hex.as_bytes()[at..at + 18], alphabet));
+            texts.push(base64(
+                &hex.to_uppercase().as_bytes()[at..at + 18],
+                alphabet,
+            ));
+        }
     }
     let upper: Vec<_> = texts[..4].iter().map(|text| text.to_uppercase()).collect();
     texts.extend(upper);
@@ -280,6 +285,9 @@ fn forms_of_a_secret_are_those_of_its_usual_encodings() {
         token.to_uppercase(),
         "ABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmqu8zd7v8=".to_owned(),
         "MDAxMTIyMzM0NDU1NjY3Nzg4OTlhYWJiY2NkZGVlZmY=".to_owned(),
+        "VAARIjNEVWZ3iJmqu8zd7v8=".to_owned(),
+        "SUQAESIzRFVmd4iZqrvM3e7/".to_owned(),
+        "VDAwMTEyMjMzNDQ1NTY2Nzc4ODk5YWFiYmNjZGRlZWZm".to_owned(),
         "%00%11%22%33%44%55%66%77%88".to_owned(),
         "[0, 17, 34, 51, 68, 85, 102, 119, 136]".to_owned(),
     ] {

@@ -8,6 +8,7 @@
 use super::callers::CallersToken;
 use super::factory::Factory;
 use super::security::{Descriptor, SDDL};
+use crate::data_folder::{DataFolder as _, Held};
 use crate::guard::report_panics;
 use crate::ids;
 use crate::lifetime::{IDLE, Lifetime};
@@ -15,7 +16,6 @@ use crate::live::Live;
 use crate::site::Site;
 use crate::sys::SystemFolder;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vss_provider::{Event, EventKind, EventSink, Hresult, Method};
@@ -249,7 +249,7 @@ fn close_the_door() -> Result<(), ServerError> {
 /// The right to serve on this computer: a file of the data folder that one process at a time has open. The system closes it
 /// when the process ends, however it ends, so that a restart waits for the old process, and a killed one is in nobody's way. A
 /// name that every program can take, such as a mutex's, would let anybody keep the provider from starting.
-struct Turn(#[expect(dead_code, reason = "kept open until the process ends")] File);
+struct Turn(#[expect(dead_code, reason = "kept open until the process ends")] Held);
 
 impl Turn {
     fn wait(limit: Duration) -> Result<Self, ServerError> {

@@ -8,7 +8,7 @@
 
 use super::{io_error, wide};
 use crate::com::security::Descriptor;
-use crate::data_folder::{DataFolder, FILE_BYTES_MAX, FILE_SDDL, FOLDER_SDDL};
+use crate::data_folder::{DataFolder, FILE_BYTES_MAX, FILE_SDDL, FOLDER_SDDL, Held};
 use crate::{enrolment, ids, settings};
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
@@ -96,42 +96,6 @@ impl SystemFolder {
         Ok(())
     }
 
-    /// Opens a file of the closed folder for this process alone; it goes when the process does, however that ends. `None` while
-    /// another process has it.
-    ///
-    /// # Errors
-    /// As [`Self::secure`].
-    pub fn try_hold(&self, name: &str) -> io::Result<Option<File>> {
-        self.secure()?;
-        let descriptor = descriptor(FILE_SDDL)?;
-        let name = wide(self.folder()?.join(name));
-        // SAFETY: `name` ends with a NUL; `attributes` points to the descriptor, which outlives the call.
-        let opened = unsafe {
-            CreateFileW(
-                PCWSTR(name.as_ptr()),
-                GENERIC_WRITE.0,
-                FILE_SHARE_NONE,
-                Some(&attributes(&descriptor)),
-                OPEN_ALWAYS,
-                FILE_ATTRIBUTE_NORMAL | FILE_FLAG_DELETE_ON_CLOSE,
-                None,
-            )
-        };
-        match opened {
-            // SAFETY: the handle is a file's, just opened, and nobody else has it.
-            Ok(handle) => Ok(Some(unsafe { File::from_raw_handle(handle.0) })),
-            // Access is denied, in a folder that was just closed, to a file that is on its way out.
-            Err(error)
-                if [ERROR_SHARING_VIOLATION, ERROR_ACCESS_DENIED]
-                    .map(|code| code.to_hresult())
-                    .contains(&error.code()) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(io_error(error)),
-        }
-    }
-
     /// Removes the folder if nothing is in it.
     ///
     /// # Errors
@@ -187,6 +151,38 @@ impl DataFolder for SystemFolder {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.folder()?.join(name))
+    }
+
+    /// An open file of the closed folder: it goes when the process does, however that ends.
+    fn try_hold(&self, name: &str) -> io::Result<Option<Held>> {
+        self.secure()?;
+        let descriptor = descriptor(FILE_SDDL)?;
+        let name = wide(self.folder()?.join(name));
+        // SAFETY: `name` ends with a NUL; `attributes` points to the descriptor, which outlives the call.
+        let opened = unsafe {
+            CreateFileW(
+                PCWSTR(name.as_ptr()),
+                GENERIC_WRITE.0,
+                FILE_SHARE_NONE,
+                Some(&attributes(&descriptor)),
+                OPEN_ALWAYS,
+                FILE_ATTRIBUTE_NORMAL | FILE_FLAG_DELETE_ON_CLOSE,
+                None,
+            )
+        };
+        match opened {
+            // SAFETY: the handle is a file's, just opened, and nobody else has it.
+            Ok(handle) => Ok(Some(Box::new(unsafe { File::from_raw_handle(handle.0) }))),
+            // Access is denied, in a folder that was just closed, to a file that is on its way out.
+            Err(error)
+                if [ERROR_SHARING_VIOLATION, ERROR_ACCESS_DENIED]
+                    .map(|code| code.to_hresult())
+                    .contains(&error.code()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(io_error(error)),
+        }
     }
 }
 
