@@ -79,7 +79,7 @@ Examples:
     },
     /// Looks at everything that a backup needs: installation, arrays, disks, settings of Windows.
     #[command(
-        after_help = "Changes nothing. Exit codes: 0 in order, 1 with warnings, 2 something fails.
+        after_help = "Changes nothing, except that it makes the event file where one is set and missing. Exit codes: 0 in order, 1 with warnings, 2 something fails.
 
 Examples:
   shadowlun-provider doctor

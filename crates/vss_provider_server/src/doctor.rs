@@ -93,16 +93,24 @@ pub struct Patient<'a> {
 
 /// An array, with what people call it.
 type Named = (String, Arc<dyn Array>);
+/// What there is of an array, with its name; or why it did not answer.
+type Answer<T> = (String, Result<T, ArrayError>);
 
-/// Looks at everything and changes nothing.
+/// How the client says that the peer does not prove to have the pinned key: its own words and those of its TLS library.
+const WRONG_KEY: [&str; 2] = ["another key", "invalid peer certificate"];
+
+/// Looks at everything. Changes nothing, except that it makes the event file where one is set and missing.
 pub fn look(patient: &Patient<'_>) -> Report {
     let mut checks = installation(patient);
     let (arrays, missing) = arrays(patient);
     checks.extend(missing);
-    for (name, array) in &arrays {
-        checks.extend(array_checks(name, array.info(ASK_MAX), SystemTime::now()));
+    let mut answers = Vec::new();
+    for (name, array) in arrays {
+        let answer = array.info(ASK_MAX);
+        answers.push((name.clone(), answer.clone().map(|_| array)));
+        checks.extend(array_checks(&name, answer, SystemTime::now()));
     }
-    checks.extend(disk_checks(patient.machine, &arrays));
+    checks.extend(disk_checks(patient.machine, answers));
     checks.push(san_policy(patient.machine));
     checks.push(cluster(patient.machine));
     checks.push(service(patient.machine, "VSS", "Volume Shadow Copy", false));
@@ -243,8 +251,8 @@ fn label(enrolled: &Enrolled) -> String {
 
 /// One answer tells of the way, the key and the token: each is a step further.
 fn array_checks(name: &str, answer: Result<ArrayInfo, ArrayError>, now: SystemTime) -> Vec<Check> {
-    let [reach, key, token] =
-        ["reached", "certificate", "token"].map(|what| format!("array {name}: {what}"));
+    let [reach, key, token, said] =
+        ["reached", "certificate", "token", "answer"].map(|what| format!("array {name}: {what}"));
     let error = match answer {
         Ok(info) => {
             let mut checks = vec![
@@ -265,10 +273,17 @@ fn array_checks(name: &str, answer: Result<ArrayInfo, ArrayError>, now: SystemTi
             ok(&key, "it has the key of the enrolment"),
             failed(&token, told, remedy),
         ],
-        ArrayErrorKind::Protocol => {
-            vec![ok(&reach, "something answers"), failed(&key, told, remedy)]
+        ArrayErrorKind::Unreachable | ArrayErrorKind::TimedOut => {
+            vec![failed(&reach, told, remedy)]
         }
-        _ => vec![failed(&reach, told, remedy)],
+        ArrayErrorKind::Protocol => {
+            let what = match WRONG_KEY.iter().any(|words| told.contains(words)) {
+                true => key,
+                false => said,
+            };
+            vec![ok(&reach, "something answers"), failed(&what, told, remedy)]
+        }
+        _ => vec![ok(&reach, "it answers"), failed(&said, told, remedy)],
     }
 }
 
@@ -301,33 +316,57 @@ fn space(name: &str, info: &ArrayInfo) -> Check {
     }
 }
 
-fn disk_checks(machine: &dyn Machine, arrays: &[Named]) -> Vec<Check> {
-    match machine.disks() {
-        Err(error) => vec![unknown("disks", &error)],
-        Ok(disks) if disks.is_empty() => vec![ok("disks", "there are none")],
-        Ok(disks) => disks.iter().map(|disk| disk_check(disk, arrays)).collect(),
+/// Each array is asked once about all disks, and not again when it was silent before.
+fn disk_checks(machine: &dyn Machine, arrays: Vec<Answer<Arc<dyn Array>>>) -> Vec<Check> {
+    let disks = match machine.disks() {
+        Err(error) => return vec![unknown("disks", &error)],
+        Ok(disks) if disks.is_empty() => return vec![ok("disks", "there are none")],
+        Ok(disks) => disks,
+    };
+    let mut luns: Vec<LunId> = Vec::new();
+    for lun in disks.iter().filter_map(lun_of) {
+        // By two paths a disk is there twice.
+        if !luns.contains(&lun) {
+            luns.push(lun);
+        }
     }
+    let known: Vec<Answer<Vec<LunInfo>>> = match luns.is_empty() {
+        true => Vec::new(),
+        false => arrays
+            .into_iter()
+            .map(|(name, array)| (name, array.and_then(|array| array.query(ASK_MAX, &luns))))
+            .map(|(name, infos)| {
+                (
+                    name,
+                    infos.map(|infos| infos.into_iter().flatten().collect()),
+                )
+            })
+            .collect(),
+    };
+    disks.iter().map(|disk| disk_check(disk, &known)).collect()
+}
+
+/// The LUN that a disk is, by the form of its identity.
+fn lun_of(disk: &Disk) -> Option<LunId> {
+    let described = LunDescription {
+        identifiers: disk.identifiers.clone().ok()?,
+        ..LunDescription::default()
+    };
+    identity::lun_id_by(vendor().lun_of, &described)
 }
 
 /// Whether a disk is one of ours, and why not.
-fn disk_check(disk: &Disk, arrays: &[Named]) -> Check {
+fn disk_check(disk: &Disk, known: &[Answer<Vec<LunInfo>>]) -> Check {
     let what = format!("disk {}", disk.name);
-    let identifiers = match &disk.identifiers {
-        Ok(identifiers) => identifiers.clone(),
-        Err(error) => {
-            let found = format!("{}: its identity cannot be read: {error}", disk.product);
-            return warning(
-                &what,
-                found,
-                "see whether the disk answers, in Disk Management",
-            );
-        }
-    };
-    let described = LunDescription {
-        identifiers,
-        ..LunDescription::default()
-    };
-    let Some(lun) = identity::lun_id_by(vendor().lun_of, &described) else {
+    if let Err(error) = &disk.identifiers {
+        let found = format!("{}: its identity cannot be read: {error}", disk.product);
+        return warning(
+            &what,
+            found,
+            "see whether the disk answers, in Disk Management",
+        );
+    }
+    let Some(lun) = lun_of(disk) else {
         return ok(
             &what,
             format!(
@@ -336,7 +375,7 @@ fn disk_check(disk: &Disk, arrays: &[Named]) -> Check {
             ),
         );
     };
-    match find(lun, arrays) {
+    match find(lun, known) {
         Ok(Some((array, info))) => {
             let kind = match info.role {
                 LunRole::Original => "ours",
@@ -365,13 +404,16 @@ fn disk_check(disk: &Disk, arrays: &[Named]) -> Check {
     }
 }
 
-/// Asks every array; the error of one that did not answer, where none has it.
-fn find(lun: LunId, arrays: &[Named]) -> Result<Option<(&str, LunInfo)>, ArrayError> {
+/// Which array has it; the error of one that did not tell, where none has it.
+fn find(
+    lun: LunId,
+    known: &[Answer<Vec<LunInfo>>],
+) -> Result<Option<(&str, &LunInfo)>, &ArrayError> {
     let mut silent = Ok(None);
-    for (name, array) in arrays {
-        match array.query(ASK_MAX, &[lun]) {
-            Ok(mut infos) => {
-                if let Some(info) = infos.pop().flatten() {
+    for (name, infos) in known {
+        match infos {
+            Ok(infos) => {
+                if let Some(info) = infos.iter().find(|info| info.id == lun) {
                     return Ok(Some((name, info)));
                 }
             }
@@ -403,7 +445,9 @@ fn cluster(machine: &dyn Machine) -> Check {
     match machine.service_state("ClusSvc") {
         Err(error) => unknown(what, &error),
         Ok(None) => ok(what, "this computer is in none"),
-        Ok(Some(_)) => warning(
+        // So it is where the feature is installed and no cluster was joined.
+        Ok(Some(false)) => ok(what, "the cluster service is installed and does not run"),
+        Ok(Some(true)) => warning(
             what,
             "this computer is a node of one",
             "install and enroll on every node, and put their hosts into one host group on the array",

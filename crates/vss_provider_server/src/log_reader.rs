@@ -32,7 +32,34 @@ pub struct Entry {
     pub remedy: String,
 }
 
-/// The newest entries, the oldest of them first, and where they come from.
+impl Entry {
+    /// Without anything that a terminal obeys or that looks like a line of its own: anybody may write to the log in our name.
+    fn printable(self) -> Self {
+        Self {
+            time: printable(&self.time),
+            id: self.id,
+            severity: printable(&self.severity),
+            text: printable(&self.text),
+            remedy: printable(&self.remedy),
+        }
+    }
+}
+
+/// A line break becomes a blank, every other control character, and what turns the direction of writing, is escaped.
+fn printable(text: &str) -> String {
+    let mut told = String::with_capacity(text.len());
+    for c in text.replace("\r\n", "\n").chars() {
+        match c {
+            '\n' | '\t' => told.push(' '),
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => told.extend(c.escape_unicode()),
+            c if c.is_control() => told.extend(c.escape_unicode()),
+            c => told.push(c),
+        }
+    }
+    told
+}
+
+/// The newest entries, the oldest of them first, and where they come from; printable.
 ///
 /// # Errors
 /// Why neither the log nor the event file can be read.
@@ -41,13 +68,14 @@ pub fn last(
     folder: &dyn DataFolder,
     count: usize,
 ) -> Result<(Vec<Entry>, String), String> {
+    let printable = |entries: Vec<Entry>| entries.into_iter().map(Entry::printable).collect();
     let read = log.newest(count);
     if let Ok(entries) = &read
         && !entries.is_empty()
     {
         let mut entries = entries.clone();
         entries.reverse();
-        return Ok((entries, "the Application log".to_owned()));
+        return Ok((printable(entries), "the Application log".to_owned()));
     }
     let file = settings::load(folder).ok().and_then(|s| s.event_file);
     match (file, read) {
@@ -55,7 +83,7 @@ pub fn last(
             let entries = of_file(&file, count).map_err(|error| {
                 format!("The event file {} cannot be read: {error}.", file.display())
             })?;
-            Ok((entries, file.display().to_string()))
+            Ok((printable(entries), file.display().to_string()))
         }
         (None, Ok(_)) => Ok((Vec::new(), "the Application log".to_owned())),
         (None, Err(error)) => Err(format!(
@@ -240,6 +268,27 @@ pub(crate) mod tests {
             spoilt[at] ^= 0xFF;
             assert!(of_records(&spoilt).len() <= 1);
         }
+    }
+
+    /// SEC-8: other programs may write to the log in the provider's name.
+    #[test]
+    fn control_characters_of_the_log_reach_no_terminal() {
+        let forged = Entry {
+            time: "t\r".to_owned(),
+            id: 1,
+            severity: "error\u{7}".to_owned(),
+            text: "a\r\n2026  information 1  b\u{1b}[2J\u{9b}31m".to_owned(),
+            remedy: "x\u{202e}y\u{7f}\u{e4}".to_owned(),
+        };
+
+        let log = FakeLog(Some(vec![forged]));
+        let (entries, _) = last(&log, &MemoryFolder::default(), 1).unwrap();
+
+        let told = &entries[0];
+        assert_eq!(told.time, r"t\u{d}");
+        assert_eq!(told.severity, r"error\u{7}");
+        assert_eq!(told.text, r"a 2026  information 1  b\u{1b}[2J\u{9b}31m");
+        assert_eq!(told.remedy, "x\\u{202e}y\\u{7f}\u{e4}");
     }
 
     #[test]

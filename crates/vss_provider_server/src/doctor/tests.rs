@@ -42,7 +42,8 @@ fn server() -> Server {
     Server {
         disks: Vec::new(),
         san_policy: Some(1),
-        services: vec![("VSS", false), ("MSiSCSI", true)],
+        // As with the feature installed and no cluster joined.
+        services: vec![("VSS", false), ("MSiSCSI", true), ("ClusSvc", false)],
     }
 }
 
@@ -153,8 +154,69 @@ fn way_key_and_token_are_told_apart() {
     };
 
     assert_eq!(step(ArrayErrorKind::Unreachable), "array store1: reached");
-    assert_eq!(step(ArrayErrorKind::Protocol), "array store1: certificate");
+    assert_eq!(step(ArrayErrorKind::TimedOut), "array store1: reached");
+    assert_eq!(step(ArrayErrorKind::Protocol), "array store1: answer");
+    assert_eq!(step(ArrayErrorKind::Internal), "array store1: answer");
     assert_eq!(step(ArrayErrorKind::Unauthenticated), "array store1: token");
+}
+
+#[test]
+fn only_a_wrong_key_is_a_finding_about_the_certificate() {
+    for (message, finding) in [
+        (
+            "the peer at a:1 is not the enrolled array: it has another key than the enrolled one",
+            "certificate",
+        ),
+        (
+            "the peer at a:1 is not the enrolled array: invalid peer certificate: BadSignature",
+            "certificate",
+        ),
+        (
+            "the array at a:1 speaks contract versions 9-9, this side 1-2",
+            "answer",
+        ),
+    ] {
+        let error = ArrayError::new(ArrayErrorKind::Protocol, message, "the remedy");
+
+        let checks = array_checks("x", Err(error), SystemTime::now());
+
+        let levels: Vec<_> = checks.iter().map(|c| (c.what.clone(), c.level)).collect();
+        let reached = ("array x: reached".to_owned(), Level::Ok);
+        assert_eq!(
+            levels,
+            [reached, (format!("array x: {finding}"), Level::Failed)]
+        );
+    }
+}
+
+/// A silent array is waited for once, and one that answers is asked once, however many disks there are.
+#[test]
+fn array_is_asked_once_about_all_disks() {
+    for (silent, queries) in [(false, 1), (true, 0)] {
+        let array = array();
+        let disk = || {
+            let lun = array.create_lun(1 << 30, &["here"]);
+            let info = array.host("here").query(ASK_MAX, &[lun]).unwrap().remove(0);
+            Some(identity::describe(&info.unwrap().identity).identifiers)
+        };
+        let two_paths = disk();
+        let server = Server {
+            disks: vec![("1", two_paths.clone()), ("2", two_paths), ("3", disk())],
+            ..server()
+        };
+        if silent {
+            array.fault(Op::Info, Fault::Err(ArrayErrorKind::TimedOut));
+        }
+        array.forget_calls();
+
+        let report = examine(&server, &enrolled(), &array);
+
+        assert_eq!(array.count(Op::Query), queries);
+        let disks = report.checks.iter().filter(|c| c.what.starts_with("disk "));
+        let levels: Vec<_> = disks.map(|check| check.level).collect();
+        let level = if silent { Level::Warning } else { Level::Ok };
+        assert_eq!(levels, [level; 3]);
+    }
 }
 
 #[test]
