@@ -7,7 +7,7 @@ use array_api::{
     ResyncPair, ResyncStatus, SetId, SpaceLevel,
 };
 use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -76,17 +76,27 @@ impl FolderArray {
         }
     }
 
-    /// The old catalogue or the new one, whole; a power cut may bring the old one back.
+    /// The old catalogue or the new one, whole, and the new one once this returns: what an array said has to hold after a
+    /// power cut. The folder's sync makes the names of new copies durable too.
     fn save(&self, state: &State) -> std::io::Result<()> {
         let new = self.folder.join("state.new");
-        fs::write(&new, serde_json::to_vec_pretty(state)?)?;
-        fs::rename(new, self.folder.join("state.json"))
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec_pretty(state)?)?;
+        file.sync_all()?;
+        fs::rename(new, self.folder.join("state.json"))?;
+        // Windows has no such call for a folder.
+        #[cfg(unix)]
+        File::open(&self.folder)?.sync_all()?;
+        Ok(())
     }
 
-    /// One LUN's contents over another's.
+    /// One LUN's contents over another's, durable once the catalogue is saved.
     fn copy(&self, from: LunId, to: LunId) -> Result<(), ArrayError> {
         match fs::copy(self.contents(from), self.contents(to)) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                let copy = File::options().write(true).open(self.contents(to));
+                copy.and_then(|file| file.sync_all()).map_err(away)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Never written: then the copy must read so too.
                 match fs::remove_file(self.contents(to)) {

@@ -181,3 +181,29 @@ fn tutorial_quotes_this_crate() {
         assert!(found, "not in the example:\n{block}");
     }
 }
+
+/// The tutorial's Cargo.toml brings what this crate needs, with the same features, and the profile that keeps COM alive.
+#[test]
+fn tutorial_manifest_has_what_this_crate_needs() {
+    use toml::{Table, Value};
+    let page = include_str!("../../../docs/sdk.md");
+    let block = page.split("```toml\n").nth(1).unwrap();
+    let theirs: Table = block.split("```").next().unwrap().parse().unwrap();
+    let ours: Table = include_str!("../Cargo.toml").parse().unwrap();
+    let workspace: Table = include_str!("../../../Cargo.toml").parse().unwrap();
+    let names = |list: &Value| list.as_table().unwrap().keys().cloned().collect::<Vec<_>>();
+
+    let key = "dependencies";
+    assert_eq!(names(&theirs[key]), names(&ours[key]));
+    let key = "dev-dependencies";
+    assert_eq!(names(&theirs[key]), names(&ours[key]));
+    let features = |manifest: &Table| manifest["dev-dependencies"]["array_api"]["features"].clone();
+    assert_eq!(features(&theirs), features(&ours));
+    assert_eq!(
+        theirs["target"]["cfg(unix)"]["dependencies"]["rustix"]["features"][0].as_str(),
+        Some("fs")
+    );
+    let profile =
+        |manifest: &Table| manifest["profile"]["dev"]["package"]["vss_provider_server"].clone();
+    assert_eq!(profile(&theirs), profile(&workspace));
+}
