@@ -2,7 +2,7 @@
 //! What an initiator sees of a disk, the controller and an empty LUN, CDB by CDB.
 
 use block::ram::RamDisk;
-use block::{Disk, WriteFence, hold_all};
+use block::{BlockDevice, BlockError, Disk, Geometry, WriteFence, hold_all};
 use proptest::prelude::*;
 use scsi::{Context, Designator, Identity, LogicalUnit, Nexus, Reply, UnitAttention};
 use std::sync::Arc;
@@ -189,6 +189,59 @@ fn pages_of_a_thin_disk_agree() {
 fn read_capacity_10_large_disk_points_to_the_16_byte_form() {
     let data = Host::disk(4 << 40).good(&transfer_10(0x25, 0, 0), &[]);
     assert_eq!(data, [0xff, 0xff, 0xff, 0xff, 0, 0, 2, 0]);
+}
+
+/// A device of these block sizes, which holds nothing.
+struct Blank(Geometry);
+
+impl BlockDevice for Blank {
+    fn geometry(&self) -> Geometry {
+        self.0
+    }
+
+    fn read(&self, _: u64, buf: &mut [u8]) -> Result<(), BlockError> {
+        buf.fill(0);
+        Ok(())
+    }
+
+    fn write(&self, _: u64, _: &[u8]) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn unmap(&self, _: u64, _: u64) -> Result<(), BlockError> {
+        Ok(())
+    }
+}
+
+/// T-293, LUN-18: a host sees the sector sizes of the device, 512n, 512e and 4Kn, at an odd size, and a disk (type 0).
+#[test]
+fn t293_sector_sizes_of_the_device_are_shown() {
+    for (logical, physical, exponent) in [(512, 512, 0), (512, 4096, 3), (4096, 4096, 0)] {
+        let geometry = Geometry {
+            size_bytes: 77 * 4096,
+            logical_block_bytes: logical,
+            physical_block_bytes: physical,
+        };
+        let disk = Disk::new(Arc::new(Blank(geometry)));
+        let host = Host::of(LogicalUnit::disk(disk, WriteFence::new(), identity()));
+
+        let inquiry = host.good(&[0x12, 0, 0, 0, 255, 0], &[]);
+        let short = host.good(&transfer_10(0x25, 0, 0), &[]);
+        let mut long = vec![0x9e, 0x10];
+        long.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0]);
+        let long = host.good(&long, &[]);
+
+        let last = 77 * 4096 / logical - 1;
+        assert_eq!(inquiry[0], 0);
+        assert_eq!(short, [last.to_be_bytes(), logical.to_be_bytes()].concat());
+        assert_eq!(long[..8], u64::from(last).to_be_bytes());
+        assert_eq!(long[8..12], logical.to_be_bytes());
+        assert_eq!(long[13] & 0xf, exponent, "{logical} of {physical}");
+    }
 }
 
 #[test]

@@ -334,6 +334,20 @@ fn copy_of_a_copy_is_possible() {
     );
 }
 
+/// T-293, LUN-17, LUN-18: a copy shows the size and the sector sizes of its source, at odd sizes too. The store's LUNs are all 512e.
+#[test]
+fn t293_copy_has_the_sectors_of_its_source() {
+    let bench = Bench::new("");
+    let sizes = [512, 4096, MIB + 512];
+    let luns = sizes.map(|size| bench.create_of(&format!("odd-{size}"), size));
+    for (lun, copy) in luns.iter().zip(bench.copies(&luns)) {
+        let geometry = bench.disk(copy).geometry();
+        assert_eq!(geometry, bench.disk(*lun).geometry());
+        let sectors = (geometry.logical_block_bytes, geometry.physical_block_bytes);
+        assert_eq!(sectors, (512, 4096));
+    }
+}
+
 #[test]
 fn enrolment_names_an_address_that_a_host_can_reach() {
     let address = |stated, listening: &str| {

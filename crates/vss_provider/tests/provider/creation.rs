@@ -140,7 +140,7 @@ fn t071_t072_contexts_are_refused_and_the_first_volume_stays() {
     assert_eq!((rig.state(), rig.copies()), (State::Preparing, 2));
 }
 
-/// T-073, BPS-5: nothing of the volume is reserved.
+/// T-073, BPS-4, BPS-5: nothing of the volume is reserved.
 #[test]
 fn t073_foreign_lun_in_the_volume_reserves_nothing() {
     let rig = Rig::new(1);
@@ -154,7 +154,7 @@ fn t073_foreign_lun_in_the_volume_reserves_nothing() {
     assert_eq!(rig.errors(), [EventKind::NotOurLun]);
 }
 
-/// T-074, T-075, LIM-6, SEQ-22.
+/// T-074, T-075, BPS-4, LIM-5, LIM-6, SEQ-22.
 #[test]
 fn t074_t075_sixty_four_volumes_on_one_lun_complete_the_next_is_refused() {
     let rig = Rig::new(1);
@@ -281,6 +281,20 @@ fn t080_half_made_reservations_are_released() {
         rig.array.heal();
         rig.provider.tick();
         assert_eq!(rig.copies(), 0, "after {k}");
+    }
+}
+
+/// T-080, BPS-13: all 16 are reserved, and the array fails, or its answer is lost, when it is asked whether they are ready.
+#[test]
+fn t080_reservations_are_released_when_end_prepare_fails() {
+    for fault in [Fault::Err(Kind::Internal), Fault::Lost] {
+        let rig = Rig::new(16);
+        rig.reach(State::Preparing, set(1));
+        assert_eq!(rig.copies(), 16);
+        rig.array.fault(Op::Ready, fault.clone());
+        assert_eq!(code(rig.provider.end_prepare_snapshots(set(1))), VETO);
+        rig.array.heal();
+        assert_eq!(rig.copies(), 0, "{fault:?}");
     }
 }
 
@@ -567,7 +581,7 @@ fn t254_array_refuses_a_late_commit() {
 /// T-102, T-103, COM-7, SEQ-38; also when no abort comes but the next set.
 #[test]
 fn t102_t103_half_and_lost_commits_are_discarded() {
-    for fault in [Fault::Part(1), Fault::Lost] {
+    for fault in [Fault::Part(1), Fault::Part(2), Fault::Lost] {
         for abort_comes in [true, false] {
             let rig = Rig::new(3);
             rig.reach(State::Precommitted, set(1));

@@ -5,9 +5,32 @@ use array_api::{ArrayErrorKind as Kind, ArrayGroup, SnapshotId};
 use std::sync::Arc;
 use std::time::Duration;
 use vss_provider::state::State;
-use vss_provider::{DO_MASK_LUNS, EventKind, Method, NOTIFY_READ_WRITE, budget, errors, identity};
+use vss_provider::{
+    DO_MASK_LUNS, EventKind, Hresult, Method, NOTIFY_READ_WRITE, budget, errors, identity,
+};
 
 const NEVER: Duration = Duration::ZERO;
+
+/// Every error that an array can answer with. The client's own two, `Unreachable` and `TimedOut`, take time: [`Fault::Down`] and
+/// [`Fault::Hang`] bring them (T-250, T-251).
+pub(crate) const KINDS: [Kind; 16] = [
+    Kind::InvalidRequest,
+    Kind::Unauthenticated,
+    Kind::Forbidden,
+    Kind::UnknownSet,
+    Kind::UnknownLun,
+    Kind::UnknownResync,
+    Kind::AlreadyExists,
+    Kind::WrongState,
+    Kind::NotACopy,
+    Kind::NoSpace,
+    Kind::LimitReached,
+    Kind::NotSupported,
+    Kind::DeadlinePassed,
+    Kind::FenceTimeout,
+    Kind::Internal,
+    Kind::Protocol,
+];
 
 /// The calls that need the array, the state in which each is legal, its budget, and the state after its failure.
 pub(crate) const POINTS: [(Method, State, Duration, State); 15] = {
@@ -107,24 +130,7 @@ fn check_aftermath(rig: &Rig, vetoed: bool, at: &str) {
 /// T-232, T-233: every error of every array call, at every point: a code of the matrix, and one event for a VETO.
 #[test]
 fn t232_t233_every_error_at_every_point() {
-    let kinds = [
-        Kind::InvalidRequest,
-        Kind::Unauthenticated,
-        Kind::Forbidden,
-        Kind::UnknownSet,
-        Kind::UnknownLun,
-        Kind::AlreadyExists,
-        Kind::WrongState,
-        Kind::NotACopy,
-        Kind::NoSpace,
-        Kind::LimitReached,
-        Kind::NotSupported,
-        Kind::DeadlinePassed,
-        Kind::FenceTimeout,
-        Kind::Internal,
-        Kind::Protocol,
-    ];
-    for kind in kinds {
+    for kind in KINDS {
         for (method, state, _, _) in POINTS {
             let at = format!("{method} {kind:?}");
             let rig = Rig::new(2);
@@ -137,6 +143,38 @@ fn t232_t233_every_error_at_every_point() {
             assert!(errors::permitted(method).contains(&code), "{at}: {code:?}");
             rig.array.heal();
             check_aftermath(&rig, code == VETO, &at);
+        }
+    }
+}
+
+/// T-232, CAP-2, REU-2, LOAD-4, LOAD-5: the four methods that are not about a set or a LUN answer the same whatever ails the array.
+#[test]
+fn t232_methods_without_a_set_answer_from_the_matrix() {
+    for kind in KINDS {
+        for (state, unload) in [(State::Idle, OK), (State::Prepared, Hresult::S_FALSE)] {
+            let rig = Rig::new(1);
+            rig.reach(state, set(1));
+            rig.array.fault_all(&Fault::Err(kind));
+            let p = &rig.provider;
+            let answers = [
+                (Method::OnLoad, code(p.on_load()), OK),
+                (
+                    Method::GetProviderCapabilities,
+                    code(p.get_provider_capabilities()),
+                    Hresult::E_NOTIMPL,
+                ),
+                (
+                    Method::OnReuseLuns,
+                    code(p.on_reuse_luns()),
+                    Hresult::E_NOTIMPL,
+                ),
+                (Method::OnUnload, p.on_unload(false), unload),
+                (Method::OnUnload, p.on_unload(true), OK),
+            ];
+            for (method, answer, expected) in answers {
+                assert_eq!(answer, expected, "{method} {kind:?}");
+                assert!(errors::permitted(method).contains(&answer), "{method}");
+            }
         }
     }
 }

@@ -102,7 +102,7 @@ fn t140_own_set_is_mapped_to_this_host_only() {
     }
 }
 
-/// T-141, T-298, LOC-8, IMP-9, FIL-9, LUN-4, T-192, OLE-8, IMP-7.
+/// T-141, T-298, ROLE-7, LOC-8, IMP-9, FIL-9, LUN-4, T-192, OLE-8, IMP-7.
 #[test]
 fn t141_t192_t298_another_host_imports_and_deletes() {
     let rig = grouped(2);

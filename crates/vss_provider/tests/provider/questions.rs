@@ -65,7 +65,7 @@ fn t032_lun_without_page_83_identity_is_unsupported() {
     assert_eq!(rig.provider.are_luns_supported(0, &luns), Ok(false));
 }
 
-/// T-034, LUN-11, as far as it applies: our LUNs are known by their type 1 designator, whatever else is there.
+/// T-034, LUN-11: our LUNs are known by their type 1 designator, whatever else is there.
 #[test]
 fn t034_type_1_designator_alone_is_enough() {
     let rig = Rig::new(1);
@@ -105,7 +105,7 @@ fn t035_t036_t037_contexts_follow_the_arrays_abilities() {
     }
 }
 
-/// T-039, T-042, ALS-4: with an event that names the reason, once.
+/// T-039, T-042, ALS-4, LIM-5: with an event that names the reason, once. Asked for all the same, it is refused as a limit.
 #[test]
 fn t039_t042_space_and_limits_decide_and_are_told_once() {
     let rig = Rig::new(1);
@@ -119,6 +119,9 @@ fn t039_t042_space_and_limits_decide_and_are_told_once() {
     assert_eq!(rig.provider.are_luns_supported(0, &volume), Ok(true));
     rig.array.set_copies_max(0);
     assert_eq!(rig.provider.are_luns_supported(0, &volume), Ok(false));
+    let too_many = Hresult::VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED;
+    assert_eq!(rig.begin(set(1)), too_many);
+    assert_eq!(rig.copies(), 0);
 }
 
 /// T-040, T-041, ALS-10, TIME-9.

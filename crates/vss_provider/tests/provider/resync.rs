@@ -219,6 +219,28 @@ fn unreachable_array_leaves_the_resync_pending() {
     }
 }
 
+/// T-232, ASY-2, ASY-3: IVssAsync's methods, whatever the array answers: a code of a resync, and no error without an event.
+#[test]
+fn t232_every_error_at_the_methods_of_ivssasync() {
+    type Ask = fn(&ResyncOperation) -> Hresult;
+    let query: Ask = ResyncOperation::query_status;
+    let wait: Ask = |operation| operation.wait(Duration::MAX);
+    let cancel: Ask = ResyncOperation::cancel;
+    for kind in crate::faults::KINDS {
+        for (name, ask, permitted) in [
+            ("QueryStatus", query, &[PENDING, VETO][..]),
+            ("Wait", wait, &[VETO]),
+            ("Cancel", cancel, &[VETO]),
+        ] {
+            let (rig, operation) = running();
+            rig.array.fault_all(&Fault::Err(kind));
+            let answer = ask(&operation);
+            assert!(permitted.contains(&answer), "{name} {kind:?}: {answer:?}");
+            assert_eq!(rig.events().len(), 1, "{name} {kind:?}");
+        }
+    }
+}
+
 /// ASY-3: a short silence does not end a wait.
 #[test]
 fn wait_survives_a_short_silence() {

@@ -53,7 +53,7 @@ fn t020_descriptor_is_a_closed_list_of_local_system_and_administrators() {
     );
 }
 
-/// SEC-4: the form that CoInitializeSecurity wants has the same list.
+/// SEC-2: the form that CoInitializeSecurity wants has the same list.
 #[test]
 fn absolute_form_has_every_part() {
     let descriptor = Descriptor::new(SDDL).expect("the text is right");
