@@ -31,8 +31,6 @@ pub struct Figures {
     pub machine: String,
     /// Shadowlun, its build profile, Linux, Wine.
     pub versions: String,
-    /// The machine's load average when the measuring began: what else it had to do.
-    pub load_average: String,
     /// Sets of each size.
     pub sets: usize,
     /// What wrote to the LUNs meanwhile.
@@ -52,6 +50,8 @@ pub struct SetFigures {
     pub failed_sets: usize,
     /// Writes acknowledged in a second, all writers together.
     pub writes_per_second: f64,
+    /// The machine's load average when the measuring began: what else it had to do.
+    pub load_average: String,
     /// Each method that was called; then what the array says of its part of the commits.
     pub methods: Vec<MethodFigures>,
 }
@@ -110,13 +110,12 @@ impl MethodFigures {
 }
 
 impl SetFigures {
+    /// The calls' times; what else there is to know is the caller's to fill in.
     pub(super) fn new(
         place: &'static str,
         luns: usize,
         calls: &[CallRecord],
         captured: &[Captured],
-        failed_sets: usize,
-        writes_per_second: f64,
     ) -> Self {
         let times = |method: &str| {
             let calls = calls.iter().filter(|call| call.method == method);
@@ -133,11 +132,44 @@ impl SetFigures {
         Self {
             place,
             luns,
-            failed_sets,
-            writes_per_second,
+            failed_sets: 0,
+            writes_per_second: 0.0,
+            load_average: String::new(),
             methods,
         }
     }
+
+    /// For people: Markdown, milliseconds.
+    pub fn text(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        table.set_header(["ms", "calls", "p50", "p99", "max"]);
+        for method in &self.methods {
+            let ms = |us: u64| format!("{:.2}", us as f64 / 1e3);
+            table.add_row([
+                method.name.to_owned(),
+                method.calls.to_string(),
+                ms(method.p50_us),
+                ms(method.p99_us),
+                ms(method.max_us),
+            ]);
+        }
+        format!(
+            "\n### {}, {} LUNs\n\n{:.0} writes a second meanwhile, {} sets failed, load average before: {}\n\n{table}\n",
+            self.place, self.luns, self.writes_per_second, self.failed_sets, self.load_average
+        )
+    }
+}
+
+/// As the kernel says it.
+pub(super) fn load_average() -> anyhow::Result<String> {
+    let text = read("/proc/loadavg")?;
+    let averages: Vec<&str> = text.split_whitespace().take(3).collect();
+    Ok(averages.join(" "))
+}
+
+fn read(path: &str) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.to_owned())
 }
 
 fn micros(time: Duration) -> u64 {
@@ -147,7 +179,6 @@ fn micros(time: Duration) -> u64 {
 impl Figures {
     /// No results yet.
     pub(super) fn of_this_machine(sets: usize) -> anyhow::Result<Self> {
-        let read = |path: &str| std::fs::read_to_string(path).with_context(|| path.to_owned());
         let value = |text: String, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name));
             let value = line.and_then(|line| line.split_once(':'));
@@ -170,7 +201,6 @@ impl Figures {
                 read("/proc/sys/kernel/osrelease")?.trim(),
                 wine::version().unwrap_or("no Wine".to_owned()),
             ),
-            load_average: read("/proc/loadavg")?.trim().to_owned(),
             sets,
             writers: format!(
                 "{WRITERS} writers, each one write of {WRITE_BYTES} bytes at a time, at most {WRITES_PER_SECOND} a second"
@@ -179,36 +209,12 @@ impl Figures {
         })
     }
 
-    pub(super) fn add(&mut self, results: SetFigures) {
-        self.results.push(results);
-    }
-
-    /// For people: Markdown, milliseconds.
-    pub fn text(&self) -> String {
-        let mut text = format!(
-            "- Machine: {}\n- Versions: {}\n- Load average at the start: {}\n- Sets of each size: {}\n- Load on the LUNs: {}\n",
-            self.machine, self.versions, self.load_average, self.sets, self.writers
-        );
-        for result in &self.results {
-            let mut table = Table::new();
-            table.load_style(presets::ASCII_MARKDOWN);
-            table.set_header(["ms", "calls", "p50", "p99", "max"]);
-            for method in &result.methods {
-                let ms = |us: u64| format!("{:.2}", us as f64 / 1e3);
-                table.add_row([
-                    method.name.to_owned(),
-                    method.calls.to_string(),
-                    ms(method.p50_us),
-                    ms(method.p99_us),
-                    ms(method.max_us),
-                ]);
-            }
-            text += &format!(
-                "\n### {}, {} LUNs ({:.0} writes a second meanwhile, {} sets failed)\n\n{table}\n",
-                result.place, result.luns, result.writes_per_second, result.failed_sets
-            );
-        }
-        text
+    /// What the results below it have in common, for people.
+    pub fn heading(&self) -> String {
+        format!(
+            "- Machine: {}\n- Versions: {}\n- Sets of each size: {}\n- Load on the LUNs: {}\n",
+            self.machine, self.versions, self.sets, self.writers
+        )
     }
 }
 

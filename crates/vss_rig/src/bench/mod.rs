@@ -42,7 +42,7 @@ pub struct Options {
     pub in_process: bool,
 }
 
-/// Measures, and tells `progress` of each part before it begins.
+/// Measures; tells `progress` of each part before it begins, and `measured` each part's figures, as a text, once they are there.
 ///
 /// # Errors
 /// When something could not be started, or the first sets, which do not count, failed. One that fails later is counted.
@@ -51,8 +51,14 @@ pub fn run(
     binaries: &Binaries,
     interrupt: &Interrupt,
     progress: &dyn Fn(&str),
+    measured: &dyn Fn(&str),
 ) -> anyhow::Result<Figures> {
     let mut figures = Figures::of_this_machine(options.sets)?;
+    measured(&figures.heading());
+    let mut add = |part: SetFigures| {
+        measured(&part.text());
+        figures.results.push(part);
+    };
     if options.in_process {
         let world = World::start(options, binaries, interrupt)?;
         let zero = Instant::now();
@@ -61,14 +67,7 @@ pub fn run(
             Arc::new(move || zero.elapsed()),
         );
         let provider = Recorded::new(Box::new(provider));
-        measure(
-            options,
-            &world,
-            "in-process",
-            &provider,
-            progress,
-            &mut figures,
-        )?;
+        measure(options, &world, "in-process", &provider, progress, &mut add)?;
     }
     if let Some(parts) = &options.windows {
         let world = World::start(options, binaries, interrupt)?;
@@ -76,14 +75,7 @@ pub fn run(
         windows.install(Hosting::LocalServer)?;
         windows.enroll(&world.host.enrolment)?;
         let provider = Recorded::new(Box::new(windows.load()?));
-        measure(
-            options,
-            &world,
-            "COM, Wine",
-            &provider,
-            progress,
-            &mut figures,
-        )?;
+        measure(options, &world, "COM, Wine", &provider, progress, &mut add)?;
         drop(provider);
         windows.end()?;
     }
@@ -138,10 +130,11 @@ fn measure(
     place: &'static str,
     provider: &Recorded,
     progress: &dyn Fn(&str),
-    figures: &mut Figures,
+    add: &mut dyn FnMut(SetFigures),
 ) -> anyhow::Result<()> {
     for &count in &options.lun_counts {
         progress(&format!("{place}: {} sets of {count} LUNs", options.sets));
+        let load_average = figures::load_average()?;
         let portal = world.daemon.portal(&world.host)?;
         let load = Load::start(&portal, count, LUN_BYTES)?;
         for _ in 0..WARM_UP_SETS {
@@ -165,14 +158,11 @@ fn measure(
         let writes = load.writes() - writes_before;
         load.stop()?;
         let calls = &provider.calls()[first_call..];
-        figures.add(SetFigures::new(
-            place,
-            count,
-            calls,
-            &captured,
-            failed,
-            writes as f64 / seconds,
-        ));
+        let mut part = SetFigures::new(place, count, calls, &captured);
+        part.failed_sets = failed;
+        part.writes_per_second = writes as f64 / seconds;
+        part.load_average = load_average;
+        add(part);
     }
     Ok(())
 }

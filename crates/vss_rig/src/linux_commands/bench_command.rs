@@ -68,10 +68,14 @@ pub(crate) fn run(command: &BenchCommand) -> anyhow::Result<()> {
     };
     let binaries = Binaries::find(bin_dir.as_deref())?;
     let progress = |line: &str| eprintln!("{line}");
-    let figures = bench::run(&options, &binaries, &interrupt, &progress)?;
-    match json {
-        true => println!("{}", serde_json::to_string_pretty(&figures)?),
-        false => print!("{}", figures.text()),
+    let measured = |text: &str| {
+        if !*json {
+            print!("{text}");
+        }
+    };
+    let figures = bench::run(&options, &binaries, &interrupt, &progress, &measured)?;
+    if *json {
+        println!("{}", serde_json::to_string_pretty(&figures)?);
     }
     Ok(())
 }
