@@ -2,7 +2,7 @@
 //! The process's memory: the system's, and in the commit window a reserve (COM-3, COM-8).
 //!
 //! **When the system has no more.** What comes in with a size of its own is allocated so that a lack of memory is an error
-//! ([`crate::com`]); a set is not begun without [`is_left`]; what a call needs beyond that is served by the reserve, so that it comes
+//! (`com`); a set is not begun without [`is_left`]; what a call needs beyond that is served by the reserve, so that it comes
 //! to its end. A block of more than [`reserve::LARGEST_BYTES`] that nobody can serve, or a full reserve, ends the process, as Rust
 //! has it: then VSS meets a dead server, and the array discards what was not reported.
 //!
