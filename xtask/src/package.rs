@@ -31,6 +31,7 @@ const TEXTS: &[&str] = &[
     "docs/rig.md",
     "docs/requirements.md",
     "docs/rig-cases.md",
+    "docs/fault-matrix.md",
     "examples/vendor_provider/rig.toml",
     "examples/vendor_provider/src/bin/anvil-array.rs",
     "examples/wrong_provider/rig.toml",
